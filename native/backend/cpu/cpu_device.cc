@@ -1,0 +1,69 @@
+#include "native/backend/cpu/cpu_device.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <vector>
+
+namespace rl {
+
+namespace {
+
+constexpr size_t kAlignment = 64;                       // one cache line, one AVX-512 register
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kChecked = size_t{64} << 20;           // larger requests are checked against free memory first
+constexpr size_t kReserve = size_t{256} << 20;          // left to the system: Linux would rather kill than refuse
+
+size_t read_number(const char* path) {
+  std::ifstream file(path);
+  size_t value = std::numeric_limits<size_t>::max();
+  file >> value;  // "max" leaves it untouched
+  return file ? value : std::numeric_limits<size_t>::max();
+}
+
+void* allocate_host(size_t bytes) {
+  if (bytes >= kChecked && bytes + kReserve > free_host_bytes()) return nullptr;
+  const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+  void* data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (data != nullptr && bytes >= kHugePage) ::madvise(data, bytes, MADV_HUGEPAGE);
+  return data;
+}
+
+}  // namespace
+
+size_t free_host_bytes() {
+  size_t free = std::numeric_limits<size_t>::max();
+  std::ifstream info("/proc/meminfo");
+  std::string key, unit;
+  size_t kib = 0;
+  while (info >> key >> kib) {
+    std::getline(info, unit);
+    if (key == "MemAvailable:") free = kib * 1024;
+  }
+  const size_t limit = read_number("/sys/fs/cgroup/memory.max");
+  const size_t used = read_number("/sys/fs/cgroup/memory.current");
+  if (limit != std::numeric_limits<size_t>::max() && used <= limit) free = std::min(free, limit - used);
+  return free;
+}
+
+CpuDevice::CpuDevice() : Device(DeviceKind::cpu, 0, "cpu") {
+  arena_ = std::make_unique<Arena>(Arena::System{allocate_host, [](void* data, size_t) { std::free(data); },
+                                                 free_host_bytes, "memory"});
+}
+
+CpuDevice::~CpuDevice() = default;
+
+void CpuDevice::upload(void* destination, const void* host, size_t bytes) {
+  auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(host), static_cast<const char*>(host) + bytes);
+  enqueue("upload", [=] { std::memcpy(destination, staged->data(), staged->size()); });
+}
+
+void CpuDevice::download(void* host, const void* source, size_t bytes) {
+  enqueue("download", [=] { std::memcpy(host, source, bytes); });
+}
+
+}  // namespace rl

@@ -1,0 +1,106 @@
+#include "native/core/queue.h"
+
+#include "native/core/error.h"
+
+namespace rl {
+
+namespace {
+
+// Names the op in errors that do not name it themselves.
+std::exception_ptr describe(const char* op) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return std::make_exception_ptr(error);
+  } catch (const std::exception& error) {
+    return std::make_exception_ptr(Error(code::kDevice, str(op, ": ", error.what())));
+  } catch (...) {
+    return std::make_exception_ptr(Error(code::kDevice, str(op, ": unknown failure")));
+  }
+}
+
+}  // namespace
+
+CommandQueue::CommandQueue() : thread_([this] { run(); }) {}
+
+CommandQueue::~CommandQueue() {
+  abort();
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  ready_.notify_one();
+  thread_.join();
+}
+
+void CommandQueue::enqueue(const char* op, std::function<void()> work) {
+  push({.op = op, .work = std::move(work), .done = nullptr});
+}
+
+void CommandQueue::enqueue_wait(std::function<void(std::exception_ptr)> done) {
+  push({.op = "wait", .work = nullptr, .done = std::move(done)});
+}
+
+void CommandQueue::enqueue_always(std::function<void()> work) {
+  push({.op = "release", .work = std::move(work), .done = nullptr, .always = true});
+}
+
+void CommandQueue::abort() { epoch_ += 1; }
+
+size_t CommandQueue::pending() const {
+  std::lock_guard lock(mutex_);
+  return commands_.size();
+}
+
+void CommandQueue::push(Command command) {
+  bool wake;
+  {
+    std::lock_guard lock(mutex_);
+    command.epoch = epoch_;
+    command.sequence = ++enqueued_;
+    wake = commands_.empty();
+    commands_.push_back(std::move(command));
+  }
+  if (wake) ready_.notify_one();
+}
+
+void CommandQueue::run() {
+  for (;;) {
+    Command command;
+    {
+      std::unique_lock lock(mutex_);
+      ready_.wait(lock, [this] { return stopping_ || !commands_.empty(); });
+      if (commands_.empty()) return;
+      command = std::move(commands_.front());
+      commands_.pop_front();
+    }
+    execute(command);
+  }
+}
+
+void CommandQueue::execute(Command& command) {
+  if (command.always) {
+    command.work();
+    return;
+  }
+  if (failure_ && poisoned_until_ != 0 && command.sequence > poisoned_until_) {
+    failure_ = nullptr;
+    poisoned_until_ = 0;
+  }
+  const bool aborted = command.epoch != epoch_;
+  if (command.done) {
+    if (failure_ && poisoned_until_ == 0) {
+      std::lock_guard lock(mutex_);
+      poisoned_until_ = enqueued_;
+    }
+    command.done(aborted ? std::make_exception_ptr(Error(code::kAborted, "aborted")) : failure_);
+  } else if (!aborted && !failure_) {
+    try {
+      command.work();
+    } catch (...) {
+      failure_ = describe(command.op);
+    }
+  }
+}
+
+}  // namespace rl
