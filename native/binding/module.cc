@@ -68,6 +68,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     delete state;
   });
   export_build_info(env, exports);
+  export_raycast(env, exports);
   export_devices(env, exports, state);
   export_tensors(env, exports, state);
   export_files(env, exports, state);

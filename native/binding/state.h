@@ -126,5 +126,6 @@ void export_tensors(Napi::Env env, Napi::Object exports, State* state);
 void export_files(Napi::Env env, Napi::Object exports, State* state);
 void export_ops(Napi::Env env, Napi::Object exports, State* state);
 void export_build_info(Napi::Env env, Napi::Object exports);
+void export_raycast(Napi::Env env, Napi::Object exports);
 
 }  // namespace rl::binding

@@ -51,5 +51,8 @@ export interface Binding {
   safetensorsEntries(file: Handle): { entries: Record<string, [string, ...number[]]>; metadata: Record<string, string> };
   loadTensor(device: Handle, file: Handle, name: string, dtype: string): Handle;
   closeSafetensors(file: Handle): void;
+  raycast(scene: Float32Array, cameras: Float32Array, width: number, height: number, spp: number): { rgb: Float32Array; depth: Float32Array; ids: Int32Array };
+  raycastGBuffer(scene: Float32Array, cameras: Float32Array, width: number, height: number, spp: number): { samples: Uint8Array; depth: Float32Array; ids: Int32Array };
+  shadeGBuffer(scene: Float32Array, samples: Uint8Array, width: number, height: number, spp: number): Float32Array;
   ops: Record<string, NativeOp>;
 }

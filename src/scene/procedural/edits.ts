@@ -1,0 +1,191 @@
+/**
+ * Edits with exact answers. An edit is an instruction, a latent (what the instruction leaves open, drawn once for all
+ * views) and a function of a view: a pixel function for global edits, the re-shaded scene for recolouring.
+ */
+import { ConfigError } from '../../binding/errors';
+import { applyGlobalEdit, globalEditNames, type GlobalEditName } from './edit-filters';
+import { colourNames, floorNames, skyNames, skyWords, type ColourName, type FloorName, type SkyName } from './palette';
+import { Rng, stream } from './rng';
+import { heldOut } from './splits';
+import { objectName, type ProceduralScene } from './world';
+
+/** `object-colour` names the colour; `object-colour-any` leaves it open; the same for floor and sky. */
+export const sceneEditNames = [
+  'object-colour', 'object-colour-any', 'floor', 'floor-any', 'sky', 'sky-any',
+] as const;
+export type SceneEditName = (typeof sceneEditNames)[number];
+export type EditFamily = GlobalEditName | SceneEditName;
+export const editFamilies: readonly EditFamily[] = [...globalEditNames, ...sceneEditNames];
+
+/** One view to be edited. `shade` draws the same view of a recoloured scene (geometry and textures are the same). */
+export interface EditableView {
+  /** [3, H, W] in [0, 1]. */
+  readonly rgb: Float32Array;
+  readonly width: number;
+  readonly height: number;
+  readonly shade: (scene: ProceduralScene) => Float32Array;
+}
+
+export interface ProceduralEdit {
+  readonly family: EditFamily;
+  readonly instruction: string;
+  /** What was chosen where the instruction leaves a choice; empty when it leaves none. */
+  readonly latent: Readonly<Record<string, string>>;
+  /** The scene after the edit; the same scene for global edits. */
+  readonly scene: ProceduralScene;
+  /** The exact edited picture [3, H, W]. */
+  readonly apply: (view: EditableView) => Float32Array;
+}
+
+/** Wordings per family; {object}, {colour}, {floor}, {sky} are filled in. The last two are for the unseen split. */
+const wordings: Readonly<Record<EditFamily, readonly string[]>> = {
+  sepia: [
+    'turn the photo into sepia', 'make it sepia', 'give it a sepia tone', 'apply a sepia filter',
+    'make it look like an old sepia photograph', 'tint the picture sepia', 'convert to sepia',
+  ],
+  night: [
+    'make it night', 'turn day into night', 'make it look like night time', 'change the scene to night',
+    'set the scene at night', 'show it after dark', 'as if it was taken at night',
+  ],
+  warm: [
+    'make the colours warmer', 'give it warm light', 'add a warm tone', 'make it look warm', 'apply a warm filter',
+    'warm up the picture', 'bathe it in warm light',
+  ],
+  cold: [
+    'make the colours colder', 'give it cold light', 'add a cold blue tone', 'make it look cold', 'apply a cold filter',
+    'cool down the picture', 'bathe it in cold light',
+  ],
+  grayscale: [
+    'make it black and white', 'convert to grayscale', 'turn the photo into black and white', 'remove all colour',
+    'make it a gray picture', 'desaturate the picture', 'as a black and white photograph',
+  ],
+  invert: [
+    'invert the colours', 'turn it into a negative', 'make it look like a film negative', 'apply a colour inversion',
+    'invert the picture', 'show the negative', 'reverse all colours',
+  ],
+  sketch: [
+    'turn it into a pencil sketch', 'make it a pencil drawing', 'draw it with a pencil', 'as a pencil sketch',
+    'make it look like a drawing', 'sketch the scene', 'turn the photo into a pencil drawing',
+  ],
+  'high-contrast': [
+    'increase the contrast', 'make it high contrast', 'give it strong contrast', 'add more contrast',
+    'make the contrast stronger', 'boost the contrast', 'a high contrast picture',
+  ],
+  brighter: [
+    'make it brighter', 'increase the brightness', 'brighten the picture', 'make the photo brighter', 'add more light',
+    'lighten the scene', 'turn up the brightness',
+  ],
+  'object-colour': [
+    'make the {object} {colour}', 'paint the {object} {colour}', 'turn the {object} {colour}',
+    'change the {object} to {colour}', 'colour the {object} {colour}', 'the {object} should be {colour}',
+    'give the {object} a {colour} coat',
+  ],
+  'object-colour-any': [
+    'paint the {object} a random colour', 'change the colour of the {object}', 'give the {object} another colour',
+    'recolour the {object}', 'make the {object} a different colour', 'repaint the {object}',
+    'pick a new colour for the {object}',
+  ],
+  floor: [
+    'change the floor to {floor}', 'make the floor {floor}', 'turn the floor into {floor}', 'a {floor} floor',
+    'replace the floor colours by {floor}', 'put {floor} on the floor', 'let the ground be {floor}',
+  ],
+  'floor-any': [
+    'change the floor', 'give the floor another colour', 'recolour the floor', 'make the floor different',
+    'paint the floor a random colour', 'repaint the ground', 'pick a new floor colour',
+  ],
+  sky: [
+    'make the sky {sky}', 'change the sky to {sky}', 'turn the sky {sky}', 'a {sky} sky', 'give it a {sky} sky',
+    'the sky should be {sky}', 'put it under a {sky} sky',
+  ],
+  'sky-any': [
+    'change the sky', 'give it another sky', 'recolour the sky', 'make the sky different', 'paint the sky anew',
+    'swap the sky', 'pick a new sky',
+  ],
+};
+
+/** The wordings a split may use: the last ones belong to `unseen`, which uses no others. */
+export function wordingsOf(family: EditFamily, unseen: boolean): readonly string[] {
+  const all = wordings[family];
+  return unseen ? all.slice(-heldOut.wordings) : all.slice(0, -heldOut.wordings);
+}
+
+export function withObjectColour(scene: ProceduralScene, index: number, colour: ColourName): ProceduralScene {
+  return { ...scene, objects: scene.objects.map((object, i) => (i === index ? { ...object, colour } : object)) };
+}
+
+export function withFloor(scene: ProceduralScene, name: FloorName): ProceduralScene {
+  return { ...scene, floor: { ...scene.floor, name } };
+}
+
+export function withSky(scene: ProceduralScene, name: SkyName): ProceduralScene {
+  return { ...scene, sky: { ...scene.sky, name } };
+}
+
+/** A choice other than the present one, the first of `names` with probability `mode` when it is allowed. */
+function another<T extends string>(rng: Rng, names: readonly T[], present: T, mode: number): T {
+  const free = names.filter((name) => name !== present);
+  const rest = (1 - mode) / Math.max(free.length - 1, 1);
+  const skewed = mode > 0 && free[0] === names[0];
+  return free[rng.weighted(free.map((_, i) => (skewed ? (i === 0 ? mode : rest) : 1)))];
+}
+
+/** Share of the first colour when an instruction leaves the colour open: priors are skewed on purpose. */
+const modeShare = 0.4;
+
+/** A colour the target may get: not its own, not one that would rename it to another object of the scene. */
+function targetColour(rng: Rng, scene: ProceduralScene, mode: number): ColourName {
+  const target = scene.objects[scene.target];
+  const taken = scene.objects.filter((o) => o.shape === target.shape).map((o) => o.colour);
+  const allowed = colourNames.filter((name) => !taken.includes(name) || name === target.colour);
+  const seen = scene.split === 'unseen' ? allowed : allowed.filter((name) => name !== heldOut.colour);
+  return another(rng, seen, target.colour, mode);
+}
+
+function fill(wording: string, words: Readonly<Record<string, string>>): string {
+  return wording.replace(/\{(\w+)\}/g, (_, key: string) => words[key]);
+}
+
+/** An edit whose answer is a pixel function, for procedural views and photographs. */
+export function globalEdit(scene: ProceduralScene, family: GlobalEditName, instruction: string): ProceduralEdit {
+  const apply = (view: EditableView) => applyGlobalEdit(family, view.rgb, view.width, view.height);
+  return { family, instruction, latent: {}, scene, apply };
+}
+
+/**
+ * The `index`-th edit of a family for a scene: wording and latent depend on (scene.seed, family, index) only.
+ * Throws ConfigError for an unknown family.
+ */
+export function sampleEdit(scene: ProceduralScene, family: EditFamily, index = 0): ProceduralEdit {
+  const code = editFamilies.indexOf(family);
+  if (code < 0) throw new ConfigError(`unknown edit family "${family}"; expected one of ${editFamilies.join(', ')}`);
+  const rng = new Rng(scene.seed, stream.edit, index * 64 + code);
+  const wording = rng.pick(wordingsOf(family, scene.split === 'unseen'));
+  const object = objectName(scene.objects[scene.target]);
+  const rendered = (edited: ProceduralScene, words: Record<string, string>, latent: Record<string, string>) => ({
+    family,
+    instruction: fill(wording, { object, ...words }),
+    latent,
+    scene: edited,
+    apply: (view: EditableView) => view.shade(edited),
+  });
+  switch (family) {
+    case 'object-colour':
+    case 'object-colour-any': {
+      const open = family === 'object-colour-any';
+      const colour = targetColour(rng, scene, open ? modeShare : 0);
+      return rendered(withObjectColour(scene, scene.target, colour), { colour }, open ? { colour } : {});
+    }
+    case 'floor':
+    case 'floor-any': {
+      const floor = another(rng, floorNames, scene.floor.name, family === 'floor-any' ? modeShare : 0);
+      return rendered(withFloor(scene, floor), { floor }, family === 'floor-any' ? { floor } : {});
+    }
+    case 'sky':
+    case 'sky-any': {
+      const sky = another(rng, skyNames, scene.sky.name, family === 'sky-any' ? modeShare : 0);
+      return rendered(withSky(scene, sky), { sky: skyWords[sky] }, family === 'sky-any' ? { sky } : {});
+    }
+    default:
+      return globalEdit(scene, family, wording);
+  }
+}

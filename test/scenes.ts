@@ -1,0 +1,22 @@
+/**
+ * The real scenes lie beside the checkout and are not part of it; tests that need them are skipped where they are
+ * absent.
+ */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+/** Folder of the real scenes: RL3DEDIT_TEST_SCENES, else ../shared/scenes. */
+export const scenesRoot = process.env.RL3DEDIT_TEST_SCENES ?? resolve(__dirname, '../../shared/scenes');
+
+/** Path of a real scene, or undefined where it is absent. */
+export function realScene(name: string): string | undefined {
+  const path = join(scenesRoot, name);
+  return existsSync(join(path, 'transforms.json')) ? path : undefined;
+}
+
+/** `describe`, or `describe.skip` with the reason in its title when the scene is absent. */
+export function describeWithScene(name: string, body: (path: string) => void): void {
+  const path = realScene(name);
+  if (path) describe(`scene ${name}`, () => body(path));
+  else describe.skip(`scene ${name} (absent: set RL3DEDIT_TEST_SCENES to the folder that holds it)`, () => body(''));
+}
