@@ -81,6 +81,20 @@ Napi::Value set_matmul_precision(const Napi::CallbackInfo& info) {
   });
 }
 
+// opTimes(device) -> {op: [calls, seconds]} since the last call
+Napi::Value op_times(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto result = Napi::Object::New(info.Env());
+    for (const OpTime& time : device_arg(info).take_times()) {
+      auto entry = Napi::Array::New(info.Env(), 2);
+      entry.Set(0u, static_cast<double>(time.calls));
+      entry.Set(1u, time.seconds);
+      result.Set(time.op, entry);
+    }
+    return result;
+  });
+}
+
 }  // namespace
 
 void export_devices(Napi::Env env, Napi::Object exports, State* state) {
@@ -89,6 +103,7 @@ void export_devices(Napi::Env env, Napi::Object exports, State* state) {
   exports.Set("sync", Napi::Function::New(env, sync, "sync", state));
   exports.Set("abort", Napi::Function::New(env, abort_device, "abort", state));
   exports.Set("memory", Napi::Function::New(env, memory, "memory", state));
+  exports.Set("opTimes", Napi::Function::New(env, op_times, "opTimes", state));
   exports.Set("trim", Napi::Function::New(env, trim, "trim", state));
   exports.Set("setMatmulPrecision", Napi::Function::New(env, set_matmul_precision, "setMatmulPrecision", state));
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "native/core/arena.h"
+#include "native/core/queue.h"
 
 namespace rl {
 
@@ -61,6 +62,9 @@ class Device : public std::enable_shared_from_this<Device> {
   virtual void upload(void* destination, const void* host, size_t bytes) = 0;
   // `host` must stay alive until a following enqueue_wait reports.
   virtual void download(void* host, const void* source, size_t bytes) = 0;
+
+  // Time by op since the last call; empty where the device does not measure it.
+  virtual std::vector<OpTime> take_times() { return {}; }
 
   MatmulPrecision matmul_precision = MatmulPrecision::f32;
 

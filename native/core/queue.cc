@@ -1,5 +1,7 @@
 #include "native/core/queue.h"
 
+#include <chrono>
+
 #include "native/core/error.h"
 
 namespace rl {
@@ -52,6 +54,17 @@ size_t CommandQueue::pending() const {
   return commands_.size();
 }
 
+std::vector<OpTime> CommandQueue::take_times() {
+  std::lock_guard lock(mutex_);
+  std::vector<OpTime> result;
+  for (auto& [op, time] : times_) {
+    time.op = op;
+    result.push_back(time);
+  }
+  times_.clear();
+  return result;
+}
+
 void CommandQueue::push(Command command) {
   bool wake;
   {
@@ -95,8 +108,14 @@ void CommandQueue::execute(Command& command) {
     }
     command.done(aborted ? std::make_exception_ptr(Error(code::kAborted, "aborted")) : failure_);
   } else if (!aborted && !failure_) {
+    const auto start = std::chrono::steady_clock::now();
     try {
       command.work();
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      std::lock_guard lock(mutex_);
+      OpTime& time = times_[command.op];
+      time.calls += 1;
+      time.seconds += seconds;
     } catch (...) {
       failure_ = describe(command.op);
     }

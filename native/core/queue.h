@@ -8,9 +8,19 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <unordered_map>
+#include <vector>
 
 namespace rl {
+
+// Where a device's time went: calls and seconds of one op since the last reset.
+struct OpTime {
+  std::string op;
+  int64_t calls = 0;
+  double seconds = 0;
+};
 
 class CommandQueue {
  public:
@@ -26,6 +36,8 @@ class CommandQueue {
   // Commands enqueued so far and not yet run are skipped; their waits report ERR_ABORTED.
   void abort();
   size_t pending() const;
+  // Time by op, and a fresh start. Two clock reads a command: always on.
+  std::vector<OpTime> take_times();
 
  private:
   struct Command {
@@ -46,6 +58,7 @@ class CommandQueue {
   bool stopping_ = false;
   std::atomic<uint64_t> epoch_{1};          // raised by abort(); older commands are skipped
   uint64_t enqueued_ = 0;                   // sequence number of the newest command
+  std::unordered_map<const char*, OpTime> times_;  // by the op's static name
   std::exception_ptr failure_;              // queue thread only, like the next
   uint64_t poisoned_until_ = 0;             // commands up to this number are skipped after a reported failure; 0: none yet
   std::thread thread_;                      // last member: starts when everything else is ready

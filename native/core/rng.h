@@ -40,16 +40,60 @@ RL_HOST_DEVICE inline Philox4 philox4x32(uint64_t counter_lo, uint64_t counter_h
 // Uniform in (0, 1]: 24 bits, so every value is exact in f32 and the logarithm is finite.
 RL_HOST_DEVICE inline float philox_uniform(uint32_t bits) { return (static_cast<float>(bits >> 8) + 1.0f) * 0x1p-24f; }
 
-// Four standard normals by Box-Muller from one Philox block. Host: computed in f64 and rounded, so that the value does
-// not depend on the vendor's f32 functions; the CUDA twin (ops/train/randn.cu) does the same.
+// The next three use + - * / and sqrt alone, each exactly rounded by IEEE 754, and no fused multiply-add (RL_MUL and RL_ADD
+// keep the CUDA compiler from contracting; host code is compiled for baseline x86-64, which has none): same bits everywhere.
+#if defined(__CUDA_ARCH__)
+#define RL_MUL(a, b) __dmul_rn((a), (b))
+#define RL_ADD(a, b) __dadd_rn((a), (b))
+#else
+#define RL_MUL(a, b) ((a) * (b))
+#define RL_ADD(a, b) ((a) + (b))
+#endif
+
+// Natural logarithm of u in (0, 1]: u = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)) as a series.
+// Error below 3e-16 of the result.
+RL_HOST_DEVICE inline double philox_log(double u) {
+  double exponent = 0;
+  while (u < 0.7071067811865476) {
+    u = RL_MUL(u, 2.0);
+    exponent = RL_ADD(exponent, -1.0);
+  }
+  const double s = RL_ADD(u, -1.0) / RL_ADD(u, 1.0), s2 = RL_MUL(s, s);
+  double sum = 0;
+  for (int k = 21; k >= 1; k -= 2) sum = RL_ADD(RL_MUL(sum, s2), 1.0 / k);
+  return RL_ADD(RL_MUL(exponent, 0.6931471805599453), RL_MUL(RL_MUL(2.0, s), sum));
+}
+
+// Cosine and sine of 2 pi u for u in (0, 1]: quarter turns exactly, then Taylor series on [-pi/4, pi/4].
+RL_HOST_DEVICE inline void philox_cos_sin(double u, double* cosine, double* sine) {
+  const double quarters = RL_MUL(u, 4.0);
+  const int turn = static_cast<int>(RL_ADD(quarters, 0.5));
+  const double x = RL_MUL(RL_ADD(quarters, -static_cast<double>(turn)), 1.5707963267948966), x2 = RL_MUL(x, x);
+  double c = 0, s = 0;
+  for (int k = 16; k >= 2; k -= 2) {
+    c = RL_MUL(RL_ADD(1.0, c), RL_MUL(x2, -1.0 / (k * (k - 1))));
+    s = RL_MUL(RL_ADD(1.0, s), RL_MUL(x2, -1.0 / (k * (k + 1))));
+  }
+  c = RL_ADD(1.0, c);
+  s = RL_MUL(RL_ADD(1.0, s), x);
+  const double cos_turn[4] = {c, -s, -c, s}, sin_turn[4] = {s, c, -s, -c};
+  *cosine = cos_turn[turn & 3];
+  *sine = sin_turn[turn & 3];
+}
+
+// Four standard normals by Box-Muller from one Philox block, computed in f64 and rounded once.
 RL_HOST_DEVICE inline void philox_normal4(uint64_t seed, uint64_t stream, uint64_t block, float out[4]) {
   const Philox4 bits = philox4x32(block, stream, seed);
   for (int pair = 0; pair < 2; ++pair) {
-    const double radius = sqrt(-2.0 * log(static_cast<double>(philox_uniform(bits.v[2 * pair]))));
-    const double angle = 6.283185307179586 * static_cast<double>(philox_uniform(bits.v[2 * pair + 1]));
-    out[2 * pair] = static_cast<float>(radius * cos(angle));
-    out[2 * pair + 1] = static_cast<float>(radius * sin(angle));
+    const double radius = sqrt(RL_MUL(-2.0, philox_log(static_cast<double>(philox_uniform(bits.v[2 * pair])))));
+    double cosine, sine;
+    philox_cos_sin(static_cast<double>(philox_uniform(bits.v[2 * pair + 1])), &cosine, &sine);
+    out[2 * pair] = static_cast<float>(RL_MUL(radius, cosine));
+    out[2 * pair + 1] = static_cast<float>(RL_MUL(radius, sine));
   }
 }
+
+#undef RL_MUL
+#undef RL_ADD
 
 }  // namespace rl

@@ -33,6 +33,12 @@ inline void check_shape(const char* op, const char* name, const Tensor& tensor, 
            " (x is ", x.shape(), ")");
 }
 
+// Same device as `x`; for arguments whose dtype is their own.
+inline void check_device(const char* op, const char* name, const Tensor& tensor, const Tensor& x) {
+  RL_CHECK(&tensor.device() == &x.device(), code::kShape, op, ": ", name, " is on ", tensor.device().name(),
+           " but x is on ", x.device().name());
+}
+
 // Same dtype and device as `x`; undefined tensors pass.
 inline void check_like(const char* op, const char* name, const Tensor& tensor, const Tensor& x) {
   if (!tensor.defined()) return;

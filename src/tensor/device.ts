@@ -84,6 +84,13 @@ export class Device implements Disposable {
     return this.binding.memory(this.handle);
   }
 
+  /** Calls and seconds by op since the last call, most costly first (CPU devices; empty elsewhere). */
+  opTimes(): { op: string; calls: number; seconds: number }[] {
+    return Object.entries(this.binding.opTimes(this.handle))
+      .map(([op, [calls, seconds]]) => ({ op, calls, seconds }))
+      .sort((a, b) => b.seconds - a.seconds);
+  }
+
   /** Gives cached memory back to the system. */
   trim(): void {
     this.binding.trim(this.handle);

@@ -67,7 +67,7 @@ export class SafetensorsWeights implements WeightSource, Disposable {
   private readonly dtype: DType;
 
   constructor(
-    private readonly device: Device,
+    device: Device,
     readonly path: string,
     options: SafetensorsWeightsOptions = {},
   ) {

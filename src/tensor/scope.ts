@@ -1,3 +1,4 @@
+import { UsageError } from '../binding/errors';
 import type { Tensor } from './tensor';
 
 /** Innermost last. Scopes are synchronous, so a plain stack is enough: building a network never awaits. */
@@ -19,6 +20,7 @@ export function scope<T>(build: () => T): T {
   let result: T;
   try {
     result = build();
+    if (result instanceof Promise) throw new UsageError('scope: the function must not be async; await outside of it');
   } catch (error) {
     scopes.pop();
     for (const tensor of created) tensor.dispose();

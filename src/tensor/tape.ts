@@ -1,7 +1,7 @@
 import { ShapeError } from '../binding/errors';
-import { add, onesLike } from './ops/elem';
+import { add, copy, onesLike } from './ops/elem';
 import { scope, unscoped } from './scope';
-import type { Tensor } from './tensor';
+import { Tensor } from './tensor';
 
 export type MaybeTensor = Tensor | null;
 
@@ -93,49 +93,47 @@ export class Tape implements Disposable {
 
   /**
    * Gradients of sum(outputs[i] * cotangents[i]) with respect to every leaf that requires one (and to `extra`, tensors
-   * that appear on the tape). Cotangents default to ones. Uses the tape up. The gradients belong to the caller.
+   * that appear on the tape). Cotangents default to ones. Uses the tape up. The gradients belong to the caller
+   * (or to the scope around the call), each with memory of its own.
    */
   gradients(outputs: Tensor[], cotangents: MaybeTensor[] = [], extra: Tensor[] = []): Map<Tensor, Tensor> {
     const wanted = new Set(extra);
     const pending = new Map<Tensor, Tensor>();
     const leaves = new Map<Tensor, Tensor>();
-    noGrad(() => {
-      for (const [i, output] of outputs.entries()) {
-        const cotangent = cotangents[i] ?? onesLike(output);
-        if (cotangent.size !== output.size) throw new ShapeError(`backward: cotangent [${cotangent.shape}] for an output [${output.shape}]`);
-        accumulate(pending, output, cotangent.retain());
-      }
-      for (let node = this.nodes.pop(); node !== undefined; node = this.nodes.pop()) {
-        const { inputs, outputs: made, saved, needs, backward } = node;
-        const incoming = made.map((tensor) => pending.get(tensor) ?? null);
-        if (incoming.some((gradient) => gradient !== null)) {
-          const leaf: LeafSink = (tensor, gradient) => accumulate(leaves, tensor, gradient);
-          const flowing = unscoped(() => scope(() => backward(incoming, needs, leaf)));
-          for (const [i, gradient] of flowing.entries()) {
-            const input = inputs[i];
-            if (gradient === null || input === null || !needs[i]) continue;
-            // One tensor may be the gradient of several inputs: each place holds a reference of its own.
-            gradient.retain();
-            accumulate(input.requiresGrad ? leaves : pending, input, gradient);
+    // Gradients whose memory something else may hold too: they are copied before they are handed out.
+    const shared = new Set<Tensor>();
+    try {
+      noGrad(() => {
+        for (const [i, output] of outputs.entries()) {
+          const given = cotangents[i];
+          if (given && given.size !== output.size) {
+            throw new ShapeError(`backward: cotangent [${given.shape}] for an output [${output.shape}]`);
           }
-          for (const gradient of flowing) if (gradient !== null && !incoming.includes(gradient)) gradient.dispose();
+          if (given) shared.add(given);
+          accumulate(output.requiresGrad ? leaves : pending, output, given?.retain() ?? unscoped(() => onesLike(output)));
         }
-        for (const tensor of made) {
+        for (let node = this.nodes.pop(); node !== undefined; node = this.nodes.pop()) {
+          try {
+            backwardOf(node, pending, leaves, shared);
+          } finally {
+            for (const tensor of node.saved) tensor.release();
+          }
+          for (const tensor of node.outputs) {
+            if (wanted.has(tensor)) continue;
+            pending.get(tensor)?.release();
+            pending.delete(tensor);
+          }
+        }
+        for (const tensor of wanted) {
           const gradient = pending.get(tensor);
-          if (gradient === undefined) continue;
-          if (wanted.has(tensor)) continue;
-          pending.delete(tensor);
-          gradient.release();
+          if (gradient !== undefined) accumulate(leaves, tensor, gradient.retain());
         }
-        for (const tensor of saved) tensor.release();
-      }
-    });
-    for (const [tensor, gradient] of pending) {
-      if (wanted.has(tensor)) leaves.set(tensor, gradient);
-      else gradient.release();
+      });
+      return new Map([...leaves].map(([tensor, gradient]) => [tensor, handOut(gradient, shared.has(gradient))]));
+    } finally {
+      for (const gradient of [...pending.values(), ...leaves.values()]) gradient.release();
+      this.dispose();
     }
-    this.derived.clear();
-    return leaves;
   }
 
   dispose(): void {
@@ -149,17 +147,44 @@ export class Tape implements Disposable {
   }
 }
 
-/** Adds a gradient into the map, which owns one reference of what it holds. */
-function accumulate(gradients: Map<Tensor, Tensor>, tensor: Tensor, gradient: Tensor): void {
+/** Runs the backward of one node and adds what it gives to the gradients of its inputs. */
+function backwardOf(node: TapeNode, pending: Gradients, leaves: Gradients, shared: Set<Tensor>): void {
+  const { inputs, outputs, saved, needs, backward } = node;
+  const incoming = outputs.map((tensor) => pending.get(tensor) ?? null);
+  if (incoming.every((gradient) => gradient === null)) return;
+  const leaf: LeafSink = (tensor, gradient) => accumulate(leaves, tensor, gradient.retain());
+  const flowing = unscoped(() => scope(() => backward(incoming, needs, leaf)));
+  const borrowed = new Set<MaybeTensor>([...incoming, ...saved, ...inputs]);
+  const seen = new Set<Tensor>();
+  for (const [i, gradient] of flowing.entries()) {
+    const input = inputs[i];
+    if (gradient === null || input === null || !needs[i]) continue;
+    if (seen.has(gradient) || borrowed.has(gradient) || gradient.isView) shared.add(gradient);
+    seen.add(gradient);
+    accumulate(input.requiresGrad ? leaves : pending, input, gradient.retain());
+  }
+  for (const gradient of flowing) if (!borrowed.has(gradient)) gradient?.dispose();
+}
+
+type Gradients = Map<Tensor, Tensor>;
+
+/** Adds a gradient into the map, which takes over one reference to it. */
+function accumulate(gradients: Gradients, tensor: Tensor, gradient: Tensor): void {
   const sum = gradients.get(tensor);
   if (sum === undefined) {
     gradients.set(tensor, gradient);
     return;
   }
-  const total = unscoped(() => add(sum, gradient));
-  gradients.set(tensor, total);
+  gradients.set(tensor, unscoped(() => add(sum, gradient)));
   sum.release();
   gradient.release();
+}
+
+/** A handle of the caller's own, with memory that nobody else sees: optimisers work in place on it. */
+function handOut(gradient: Tensor, shared: boolean): Tensor {
+  if (shared) return copy(gradient);
+  const { binding } = gradient.device;
+  return new Tensor(gradient.device, binding.reshape(gradient.handle, gradient.shape));
 }
 
 /**
@@ -183,7 +208,8 @@ export function checkpoint(inputs: Tensor[], block: (inputs: Tensor[]) => Tensor
         reached.map(({ cotangent }) => cotangent),
         followed,
       );
-      const flowing = inputs.map((input, i) => (needs[i] ? (gradients.get(input) ?? null) : null));
+      // An input listed twice has one gradient: it flows through the first place.
+      const flowing = inputs.map((input, i) => (needs[i] && inputs.indexOf(input) === i ? (gradients.get(input) ?? null) : null));
       for (const [tensor, gradient] of gradients) if (!inputs.includes(tensor)) leaf(tensor, gradient);
       return flowing;
     },

@@ -26,8 +26,12 @@ export class Tensor implements Disposable {
   private ownerReleased = false;
   private info: { dtype: DType; shape: number[] } | undefined;
 
-  constructor(device: Device, handle: Handle) {
+  /** Shares the memory of the tensor it was made from (reshape, rows). */
+  readonly isView: boolean;
+
+  constructor(device: Device, handle: Handle, isView = false) {
     this.device = device;
+    this.isView = isView;
     this.id = handle;
     collected.register(this, { binding: device.binding, handle }, this);
     adopt(this);

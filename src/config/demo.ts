@@ -1,0 +1,28 @@
+import { z } from 'zod';
+import { computeSettings, modelSetting } from './common';
+import { maxViews } from './edit';
+
+/** Settings of `rl3dedit demo`. */
+export const demoSchema = z.strictObject({
+  out: z.string().min(1, 'expected a path').default('rl3dedit-demo').describe('folder for the pictures'),
+  prompt: z
+    .string()
+    .trim()
+    .min(1, 'expected an instruction')
+    .default('turn the photo into sepia')
+    .describe('the edit in one sentence'),
+  views: z.number().int().min(1).max(maxViews).default(maxViews).describe('views edited jointly'),
+  resolution: z
+    .number()
+    .int()
+    .min(16)
+    .max(4096)
+    .optional()
+    .describe("long side of a view in pixels (default: the model's)"),
+  steps: z.number().int().min(1).max(1000).optional().describe("denoising steps (default: the model's)"),
+  noise: z.enum(['independent', 'shared']).default('independent').describe('initial noise of the views'),
+  model: modelSetting,
+  ...computeSettings,
+});
+
+export type DemoSettings = z.output<typeof demoSchema>;

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { computeSettings, overwriteSetting, resumeSetting } from './common';
+
+/** Tiny networks in the order in which each needs the earlier ones. */
+export const tinyNetworks = ['tokenizer', 'vae', 'text', 'editor', 'verifier'] as const;
+export type TinyNetwork = (typeof tinyNetworks)[number];
+
+/** Settings of `rl3dedit pretrain`. */
+export const pretrainSchema = z.strictObject({
+  network: z
+    .enum(['all', ...tinyNetworks])
+    .default('all')
+    .describe('which tiny network to train'),
+  out: z.string().min(1, 'expected a path').describe('folder for the networks, their checkpoints and metrics'),
+  photos: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe('folder of photographs mixed into the training pictures'),
+  scenes: z.number().int().min(1).max(1_000_000).default(2000).describe('procedural scenes to draw from'),
+  resolution: z
+    .number()
+    .int()
+    .min(16)
+    .max(1024)
+    .optional()
+    .describe("side of a training view in pixels (default: the network's)"),
+  steps: z.number().int().min(1).max(10_000_000).optional().describe("optimiser steps (default: the recipe's)"),
+  batch: z.number().int().min(1).max(4096).optional().describe("samples per step (default: the recipe's)"),
+  learningRate: z.number().positive().max(10).optional().describe("peak learning rate (default: the recipe's)"),
+  minutes: z
+    .number()
+    .positive()
+    .max(100_000)
+    .optional()
+    .describe('stop after this wall time, with the schedule fitted to it'),
+  logEvery: z.number().int().min(1).max(1_000_000).default(10).describe('steps between logged metrics'),
+  evalEvery: z
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(200)
+    .describe('steps between held-out evaluations and checkpoints'),
+  ...computeSettings,
+  overwrite: overwriteSetting,
+  resume: resumeSetting,
+});
+
+export type PretrainSettings = z.output<typeof pretrainSchema>;

@@ -1,0 +1,3 @@
+export * from './log-prob';
+export * from './samplers';
+export * from './schedule';

@@ -1,0 +1,6 @@
+export * from './checkpoint';
+export * from './config';
+export * from './pose-encoding';
+export * from './preprocess';
+export { Vggt } from './vggt';
+export type { VggtOutput } from './vggt';

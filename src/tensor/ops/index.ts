@@ -1,0 +1,5 @@
+export * from './conv';
+export * from './elem';
+export * from './geom';
+export * from './nn';
+export * from './train';
