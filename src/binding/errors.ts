@@ -93,8 +93,9 @@ const byCode: Record<string, new (message: string, options?: ErrorOptions) => Rl
 
 /** Turns what the add-on threw (an Error with a stable `code`) into its class; anything else passes through. */
 export function fromNative(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof RlError) return error;
-  const code = (error as Error & { code?: string }).code;
+  // Not `instanceof Error`: in a worker or a test's own realm the add-on's errors belong to another Error class.
+  if (typeof error !== 'object' || error === null || error instanceof RlError) return error;
+  const { code, message } = error as { code?: string; message?: string };
   const Class = code === undefined ? undefined : byCode[code];
-  return Class ? new Class(error.message, { cause: error }) : error;
+  return Class ? new Class(message ?? '', { cause: error }) : error;
 }

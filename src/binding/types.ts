@@ -38,6 +38,8 @@ export interface Binding {
   sync(device: Handle): Promise<void>;
   abort(device: Handle): void;
   memory(device: Handle): MemoryInfo;
+  /** Calls and seconds by op since the last call (CPU devices). */
+  opTimes(device: Handle): Record<string, [number, number]>;
   trim(device: Handle): void;
   setMatmulPrecision(device: Handle, precision: string): void;
   empty(device: Handle, shape: readonly number[], dtype: string): Handle;

@@ -10,6 +10,17 @@ export const editSchema = z.strictObject({
   prompt: z.string().trim().min(1, 'expected an instruction').describe('the edit in one sentence'),
   out: z.string().min(1, 'expected a path').describe('folder for the result'),
   model: modelSetting,
+  vae: z.string().min(1, 'expected a path').optional().describe('autoencoder, for a single-file --model: a file or a folder'),
+  text: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe('folder with the text encoders and tokenizers, for a single-file --model'),
+  verifier: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe("3D verifier: VGGT safetensors, or an ONNX file (default: the model's)"),
   views: z.number().int().min(1).max(maxViews).default(maxViews).describe('views edited jointly'),
   viewNames: z
     .array(z.string())

@@ -120,10 +120,11 @@ export class Lora implements Disposable {
   merged(): Map<string, Tensor> {
     const merged = new Map<string, Tensor>();
     for (const [path, { linear, update, scale }] of this.adapted) {
-      const weight = noGrad(() =>
-        unscoped(() => scope(() => cast(add(cast(linear.weight, 'f32'), scaled(matmul(cast(update.b, 'f32'), cast(update.a, 'f32')), scale)), linear.weight.dtype))),
-      );
-      merged.set(`${path}.weight`, weight);
+      const sum = (): Tensor => {
+        const product = matmul(cast(update.b, 'f32'), cast(update.a, 'f32'));
+        return cast(add(cast(linear.weight, 'f32'), scaled(product, scale)), linear.weight.dtype);
+      };
+      merged.set(`${path}.weight`, noGrad(() => unscoped(() => scope(sum))));
     }
     return merged;
   }
@@ -158,7 +159,8 @@ export function createLora(device: Device, modules: Modules, options: LoraOption
     adapted.set(path, { linear, update: { a, b, scale: alpha / rank }, scale: alpha / rank });
   }
   if (adapted.size === 0) {
-    throw new WeightsError(`LoRA: no module ends in ${targets.slice(0, 4).join(', ')}, …; the network has ${examples(linears(modules).keys())}`);
+    const wanted = `${targets.slice(0, 4).join(', ')}${targets.length > 4 ? ', …' : ''}`;
+    throw new WeightsError(`LoRA: no module ends in ${wanted}; the network has ${examples(linears(modules).keys())}`);
   }
   return new Lora(adapted);
 }

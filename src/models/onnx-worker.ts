@@ -5,7 +5,9 @@ import type { OnnxArray, OnnxData, OnnxPort } from './onnx';
 
 export type OnnxRequest =
   | { kind: 'open'; file: string; threads: number }
-  | { kind: 'run'; feeds: Record<string, OnnxArray> };
+  | { kind: 'run'; feeds: Record<string, OnnxArray> }
+  /** Frees the model; the thread then ends. */
+  | { kind: 'close' };
 
 export type OnnxReply =
   | { kind: 'opened'; inputs: OnnxPort[]; outputs: OnnxPort[] }
@@ -59,7 +61,20 @@ function toTensor(OrtTensor: Runtime['Tensor'], data: OnnxData, shape: readonly 
   return new OrtTensor('uint8', data, shape);
 }
 
+async function close(): Promise<void> {
+  try {
+    await session?.release();
+  } finally {
+    session = undefined;
+    parentPort?.close();
+  }
+}
+
 parentPort?.on('message', (request: OnnxRequest) => {
+  if (request.kind === 'close') {
+    void close();
+    return;
+  }
   const answer = request.kind === 'open' ? open(request.file, request.threads) : run(request.feeds);
   answer
     .catch((error: Error): OnnxReply => ({ kind: 'failed', message: error.message }))

@@ -94,9 +94,16 @@ export class OnnxModule {
     return reply.outputs;
   }
 
-  /** Ends the worker, which frees the model. What is still running rejects. */
+  /** Frees the model and ends the worker. What is still running rejects. */
   async dispose(): Promise<void> {
+    const idle = !this.pending && !this.ended;
     this.end(new DisposedError(`${this.file}: the ONNX module was disposed`));
+    if (idle) {
+      const exited = new Promise((resolve) => this.worker.once('exit', resolve));
+      this.worker.ref();
+      this.worker.postMessage({ kind: 'close' } satisfies OnnxRequest);
+      await exited;
+    }
     await this.worker.terminate();
   }
 

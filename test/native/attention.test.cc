@@ -161,8 +161,9 @@ const std::vector<Shape> kShapes{
     {1, 5, 65, 65, 16, true}, {2, 2, 130, 300, 64, true}, {1, 1, 300, 130, 64, true, true}, {1, 1, 90, 150, 512},
     {3, 4, 17, 290, 96, false, true}, {1, 1, 60, 140, 200, true}};
 
-constexpr double kForward = 1.6e-6, kLse = 4.5e-7, kGradient = 3.0e-6;
-constexpr double kRoundedForward = 0.008, kRoundedGradient = 0.03;
+// Worst seen over all shapes and ISAs, times 1.05; relative to the largest value of the tensor.
+constexpr double kForward = 1.62e-6, kLse = 1.5e-7, kGradient = 2.6e-6;
+constexpr double kRoundedForward = 0.0058, kRoundedGradient = 0.0099;
 
 }  // namespace
 

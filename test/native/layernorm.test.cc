@@ -91,8 +91,8 @@ TEST_CASE("layernorm writes inside its rows only") {
     const std::vector<float> x = random.normals(3 * dim);
     Guarded<float> y(3 * dim), dx(3 * dim), dgain(dim), dshift(dim), partial(2 * dim);
     norm_rows_cpu({x.data(), nullptr, nullptr, y.data(), 1, 3, dim, 0.0f, 1e-5f, DType::f32});
-    norm_rows_bwd_cpu({x.data(), x.data(), nullptr, dx.data(), dgain.data(), dshift.data(), partial.data(), 1, 3, dim, 0.0f,
-                       1e-5f, DType::f32});
+    norm_rows_bwd_cpu({x.data(), x.data(), nullptr, dx.data(), dgain.data(), dshift.data(), partial.data(), nullptr, 1, 3, dim,
+                       0.0f, 1e-5f, DType::f32});
     CHECK(y.intact() && dx.intact() && dgain.intact() && dshift.intact() && partial.intact());
   }
 }

@@ -105,7 +105,7 @@ TEST_CASE("activations and their derivatives") {
         if (a == Activation::relu && at == 0) derivative = 0;
         const double error_grad = std::fabs(dx[i] - 2 * derivative);
         worst = std::max(worst, error), worst_grad = std::max(worst_grad, error_grad);
-        CHECK_MSG(error <= 2.5e-7 && error_grad <= 2e-6, isa << " activation " << static_cast<int>(a) << " at " << at
+        CHECK_MSG(error <= 1.5e-7 && error_grad <= 2.1e-6, isa << " activation " << static_cast<int>(a) << " at " << at
                   << ": " << error << " " << error_grad);
       }
     }

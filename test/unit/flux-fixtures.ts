@@ -86,9 +86,14 @@ function drawn(name: string, shape: Shape, seed: number): HostParameter {
   return { shape, data: gain ? data.map((value) => 1 + value) : data };
 }
 
-export function smallModel(device: Device, seed: number, options?: FluxOptions): { model: FluxTransformer; parameters: Map<string, HostParameter> } {
+export function smallModel(
+  device: Device,
+  seed: number,
+  options?: FluxOptions,
+  config = smallConfig,
+): { model: FluxTransformer; parameters: Map<string, HostParameter> } {
   const source = new MemoryWeights(device, new Map(), seed);
-  return { model: new FluxTransformer(new Weights(source), smallConfig, options), parameters: source.parameters };
+  return { model: new FluxTransformer(new Weights(source), config, options), parameters: source.parameters };
 }
 
 /** The same parameters in the single-file layout, written from the formulas of the two layouts, not from the reader. */
@@ -113,6 +118,7 @@ export function toBfl(parameters: ReadonlyMap<string, HostParameter>, prefix = '
 }
 
 export interface HostInputs {
+  config: FluxConfig;
   hidden: Float32Array;
   text: Float32Array;
   pooled: Float32Array;
@@ -124,15 +130,16 @@ export interface HostInputs {
 }
 
 /** Two target grids of 2×3 tokens beside each other and one 3×2 reference; five text tokens. */
-export function hostInputs(batch: number, seed: number): HostInputs {
+export function hostInputs(batch: number, seed: number, config = smallConfig): HostInputs {
   const imageIds = gridIds([
     { rows: 2, columns: 3 },
     { rows: 2, columns: 3, columnOffset: 3 },
     { rows: 3, columns: 2, image: 1 },
   ]);
   const textLength = 5;
-  const { in_channels: channels, joint_attention_dim: joint, pooled_projection_dim: pooled } = smallConfig;
+  const { in_channels: channels, joint_attention_dim: joint, pooled_projection_dim: pooled } = config;
   return {
+    config,
     hidden: normals(batch * imageIds.length * channels, seed),
     text: normals(batch * textLength * joint, seed + 1),
     pooled: normals(batch * pooled, seed + 2),
@@ -145,7 +152,7 @@ export function hostInputs(batch: number, seed: number): HostInputs {
 }
 
 export function upload(device: Device, host: HostInputs): FluxInputs {
-  const { in_channels: channels, joint_attention_dim: joint, pooled_projection_dim: pooled } = smallConfig;
+  const { in_channels: channels, joint_attention_dim: joint, pooled_projection_dim: pooled } = host.config;
   return {
     hiddenStates: device.tensor(host.hidden, [host.batch, host.imageIds.length, channels]),
     encoderHiddenStates: device.tensor(host.text, [host.batch, host.textLength, joint]),
@@ -158,7 +165,7 @@ export function upload(device: Device, host: HostInputs): FluxInputs {
 
 /** Output of the float64 reference for all batch items, flat. */
 export function referenceOutput(parameters: ReadonlyMap<string, HostParameter>, host: HostInputs): number[] {
-  const reference = new FluxReference(smallConfig, parameters);
+  const reference = new FluxReference(host.config, parameters);
   const { length, ids } = host.imageIds;
   const out: number[] = [];
   for (let b = 0; b < host.batch; b++) {

@@ -26,11 +26,9 @@ export class FluxReference {
     const { config } = this;
     const ids = [...text.map(() => [0, 0, 0]), ...imageIds];
     const vec = this.embed('time_text_embed.timestep_embedder', sinusoid(1000 * Math.fround(timestep)));
-    const parts = [
-      this.embed('time_text_embed.guidance_embedder', sinusoid(1000 * Math.fround(guidance))),
-      this.embed('time_text_embed.text_embedder', pooled),
-    ];
-    const silued = vec.map((value, i) => silu(value + parts[0][i] + parts[1][i]));
+    const parts = [this.embed('time_text_embed.text_embedder', pooled)];
+    if (config.guidance_embeds) parts.push(this.embed('time_text_embed.guidance_embedder', sinusoid(1000 * Math.fround(guidance))));
+    const silued = vec.map((value, i) => silu(parts.reduce((sum, part) => sum + part[i], value)));
     let x = this.linear('x_embedder', hidden);
     let c = this.linear('context_embedder', text);
     for (let i = 0; i < config.num_layers; i++) {

@@ -138,9 +138,7 @@ describe('reference case pose-error', () => {
     const { all } = poseReward(cameras('estimate'), cameras('reference'));
     all.forEach((pair, i) => {
       expect(pair.rotationDeg).toBeCloseTo(expected.get('rotation_deg')!.data[i], 3);
-      // The reference leaves the sign of the direction open.
-      const unsigned = Math.min(pair.translationDeg!, 180 - pair.translationDeg!);
-      expect(unsigned).toBeCloseTo(expected.get('translation_deg')!.data[i], 3);
+      expect(pair.translationDeg).toBeCloseTo(expected.get('translation_deg')!.data[i], 3);
     });
   });
 });

@@ -142,19 +142,23 @@ void dot_rows(int64_t k, const float* few, int64_t few_stride, const PanelSource
       at[v] = (j + (v < count ? v : 0)) * stream.stride;
       for (int r = 0; r < kRows; ++r) sum[r][v] = _mm512_setzero_ps();
     }
-    for (int64_t p = 0; p < k; p += 16) {
-      const __mmask16 mask = first16(k - p);
+    auto step = [&](int64_t p, bool whole) __attribute__((always_inline)) {
+      const __mmask16 mask = whole ? 0xFFFF : first16(k - p);
       __m512 x[kRows];
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) x[r] = _mm512_maskz_loadu_ps(mask, few + r * few_stride + p);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        const __m512 y = kHalf ? _mm512_castsi512_ps(_mm512_slli_epi32(load_half(stream.data, at[v] + p, k - p), 16))
+        const int64_t left = whole ? 16 : k - p;
+        const __m512 y = kHalf ? _mm512_castsi512_ps(_mm512_slli_epi32(load_half(stream.data, at[v] + p, left), 16))
                                : _mm512_maskz_loadu_ps(mask, static_cast<const float*>(stream.data) + at[v] + p);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) sum[r][v] = _mm512_fmadd_ps(x[r], y, sum[r][v]);
       }
-    }
+    };
+    int64_t p = 0;
+    for (; p + 16 <= k; p += 16) step(p, true);
+    if (p < k) step(p, false);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8

@@ -7,13 +7,17 @@
 
 namespace rl {
 
-void conv2d_cpu(const Conv2dArgs& a) { cpu::conv_forward(a.shape, a.dtype, a.x, a.weight, a.bias, a.y); }
+void conv2d_cpu(const Conv2dArgs& a) { cpu::conv_forward(a.shape, a.dtype, a.bf16_products, a.x, a.weight, a.bias, a.y); }
 
 void conv2d_bwd_cpu(const Conv2dBwdArgs& a) {
   const cpu::ConvShape& s = a.shape;
-  if (a.dx != nullptr) cpu::conv_input_grad(s, a.dtype, a.dy, a.weight, nullptr, a.dx);
+  if (a.dx != nullptr) cpu::conv_input_grad(s, a.dtype, a.bf16_products, a.dy, a.weight, nullptr, a.dx);
   if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.x, a.dy, a.dweight);
   if (a.dbias != nullptr) cpu::channel_sums(s.batch, s.out_channels, s.out_h * s.out_w, a.dtype, a.dy, a.dbias);
+}
+
+bool bf16_products(const Tensor& x) {
+  return x.dtype() == DType::bf16 || x.device().matmul_precision == MatmulPrecision::bf16;
 }
 
 int64_t conv2d_weight_parts(const cpu::ConvShape& s) {
@@ -52,7 +56,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t
     check_like("conv2d", "bias", bias, x);
   }
   Tensor y = Tensor::empty(x.device(), {s.batch, s.out_channels, s.out_h, s.out_w}, x.dtype());
-  const Conv2dArgs args{s, x.data(), weight.data(), bias.data(), y.data(), x.dtype()};
+  const Conv2dArgs args{s, x.data(), weight.data(), bias.data(), y.data(), x.dtype(), bf16_products(x)};
   RL_LAUNCH(x.device(), "conv2d", conv2d_cpu(args), conv2d_cuda(args, cuda_stream(x.device())));
   return y;
 }
@@ -74,7 +78,7 @@ std::vector<Tensor> conv2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& 
   }
   if (need_dbias) dbias = Tensor::empty(x.device(), {s.out_channels}, x.dtype());
   const Conv2dBwdArgs args{s, dy.data(), x.data(), weight.data(), dx.data(), dweight.data(), dbias.data(),
-                           partial.as<float>(), parts, x.dtype()};
+                           partial.as<float>(), parts, x.dtype(), bf16_products(x)};
   RL_LAUNCH(x.device(), "conv2d_bwd", conv2d_bwd_cpu(args), conv2d_bwd_cuda(args, cuda_stream(x.device())));
   return {dx, dweight, dbias};
 }

@@ -7,8 +7,8 @@
 //   y[b,o,i,j] = bias[o] + Σ_{c,u,v} weight[o,c,u,v] · x[b, c, stride·i + u − top, stride·j + v − left]
 // Backward: dx is the transposed map of dy, dweight[o,c,u,v] = Σ_{b,i,j} dy[b,o,i,j] · x[b,c,…], dbias[o] = Σ dy.
 //
-// Precision: products and sums in f32, one rounding to the output type. With matmul_precision bf16 the CPU keeps f32
-// products (they are not slower at these sizes).
+// Precision: products and sums in f32, one rounding to the output type. With matmul_precision bf16 the CPU may round f32
+// operands of y and dx to bf16 first (with AMX, 8 channels and more); sums stay f32, and so does all of dweight.
 // Tolerance: see test/native/conv2d.test.cc (measured worst × 1.05).
 // Bytes: (B·C·H·W + O·C·kh·kw + B·O·Ho·Wo) · size.   FLOPs: 2 · B·O·Ho·Wo·C·kh·kw, the same for each of dx and dweight.
 #pragma once
@@ -28,6 +28,7 @@ struct Conv2dArgs {
   const void* bias;  // or null
   void* y;
   DType dtype;
+  bool bf16_products;  // CPU: may round f32 operands to bf16
 };
 
 struct Conv2dBwdArgs {
@@ -41,6 +42,7 @@ struct Conv2dBwdArgs {
   float* partial;  // [parts, O, C, kh, kw] scratch of the CUDA weight gradient
   int64_t parts;
   DType dtype;
+  bool bf16_products;  // CPU: may round f32 operands to bf16
 };
 
 void conv2d_cpu(const Conv2dArgs& a);
@@ -49,6 +51,9 @@ void conv2d_bwd_cpu(const Conv2dBwdArgs& a);
 void conv2d_cuda(const Conv2dArgs& a, cudaStream_t stream);
 void conv2d_bwd_cuda(const Conv2dBwdArgs& a, cudaStream_t stream);
 #endif
+
+// May the CPU round operands to bf16? They already are, or the device says so.
+bool bf16_products(const Tensor& x);
 
 // The number of parts the CUDA weight gradient is summed in.
 int64_t conv2d_weight_parts(const cpu::ConvShape& s);

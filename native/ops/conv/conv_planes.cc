@@ -52,6 +52,29 @@ void fill(const PlaneLayout& l, const T* image, int64_t row0, float* planes, int
 
 }  // namespace
 
+PlaneLayout input_layout(const ConvShape& s) {
+  PlaneLayout l{};
+  l.channels = l.units = s.in_channels, l.height = s.in_h, l.width = s.in_w;
+  l.stride = s.stride, l.pad_top = s.pad_top, l.pad_left = s.pad_left;
+  l.phases_h = std::min(s.stride, s.kernel_h), l.phases_w = std::min(s.stride, s.kernel_w);
+  l.columns = s.out_w + (s.kernel_w - 1) / s.stride;
+  return l;
+}
+
+PlaneLayout gradient_layout(const ConvShape& s, int64_t pad_top, int64_t pad_left, int64_t columns) {
+  PlaneLayout l{};
+  l.channels = l.units = s.out_channels, l.height = s.out_h, l.width = s.out_w;
+  l.stride = l.phases_h = l.phases_w = 1;
+  l.pad_top = pad_top, l.pad_left = pad_left;
+  l.columns = columns;
+  return l;
+}
+
+void set_rows(PlaneLayout& l, int64_t rows, int64_t halo_w) {
+  l.rows = rows;
+  l.plane_stride = (rows * l.columns + halo_w + 31) / 16 * 16;
+}
+
 void fill_planes(const PlaneLayout& layout, DType dtype, const void* image, int64_t row0, float* planes, int64_t tail) {
   RL_DISPATCH_FLOAT(dtype, T, { fill(layout, static_cast<const T*>(image), row0, planes, tail); });
 }

@@ -6,12 +6,12 @@
 namespace rl {
 
 void conv_transpose2d_cpu(const ConvTranspose2dArgs& a) {
-  cpu::conv_input_grad(a.shape, a.dtype, a.x, a.weight, a.bias, a.y);
+  cpu::conv_input_grad(a.shape, a.dtype, a.bf16_products, a.x, a.weight, a.bias, a.y);
 }
 
 void conv_transpose2d_bwd_cpu(const ConvTranspose2dBwdArgs& a) {
   const cpu::ConvShape& s = a.shape;
-  if (a.dx != nullptr) cpu::conv_forward(s, a.dtype, a.dy, a.weight, nullptr, a.dx);
+  if (a.dx != nullptr) cpu::conv_forward(s, a.dtype, a.bf16_products, a.dy, a.weight, nullptr, a.dx);
   if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.dy, a.x, a.dweight);
   if (a.dbias != nullptr) cpu::channel_sums(s.batch, s.in_channels, s.in_h * s.in_w, a.dtype, a.dy, a.dbias);
 }
@@ -41,7 +41,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
     check_like("conv_transpose2d", "bias", bias, x);
   }
   Tensor y = Tensor::empty(x.device(), {s.batch, s.in_channels, s.in_h, s.in_w}, x.dtype());
-  const ConvTranspose2dArgs args{s, x.data(), weight.data(), bias.data(), y.data(), x.dtype()};
+  const ConvTranspose2dArgs args{s, x.data(), weight.data(), bias.data(), y.data(), x.dtype(), bf16_products(x)};
   RL_LAUNCH(x.device(), "conv_transpose2d", conv_transpose2d_cpu(args), conv_transpose2d_cuda(args, cuda_stream(x.device())));
   return y;
 }
@@ -63,7 +63,7 @@ std::vector<Tensor> conv_transpose2d_bwd(const Tensor& dy, const Tensor& x, cons
   }
   if (need_dbias) dbias = Tensor::empty(x.device(), {s.in_channels}, x.dtype());
   const ConvTranspose2dBwdArgs args{s, dy.data(), x.data(), weight.data(), dx.data(), dweight.data(), dbias.data(),
-                                    partial.as<float>(), parts, x.dtype()};
+                                    partial.as<float>(), parts, x.dtype(), bf16_products(x)};
   RL_LAUNCH(x.device(), "conv_transpose2d_bwd", conv_transpose2d_bwd_cpu(args),
             conv_transpose2d_bwd_cuda(args, cuda_stream(x.device())));
   return {dx, dweight, dbias};

@@ -24,6 +24,7 @@ struct ConvTranspose2dArgs {
   const void* bias;  // or null
   void* y;
   DType dtype;
+  bool bf16_products;  // CPU: may round f32 operands to bf16
 };
 
 struct ConvTranspose2dBwdArgs {
@@ -37,6 +38,7 @@ struct ConvTranspose2dBwdArgs {
   float* partial;  // [parts, C, O, kh, kw] scratch of the CUDA weight gradient
   int64_t parts;
   DType dtype;
+  bool bf16_products;  // CPU: may round f32 operands to bf16
 };
 
 void conv_transpose2d_cpu(const ConvTranspose2dArgs& a);

@@ -207,7 +207,9 @@ std::vector<Tensor> group_norm(const Tensor& x, const Tensor& weight, const Tens
   check("group_norm", x, weight, bias, groups);
   Tensor y = Tensor::empty(x.device(), x.shape(), x.dtype());
   Tensor stats = Tensor::empty(x.device(), {x.size(0), groups, 2});
-  const GroupNormArgs args{x.data(), weight.data(), bias.data(), y.data(), stats.as<float>(), x.size(0), x.size(1),
+  Tensor partial;
+  if (x.device().is_cuda()) partial = Tensor::empty(x.device(), {2, x.size(0), x.size(1)});
+  const GroupNormArgs args{x.data(), weight.data(), bias.data(), y.data(), stats.as<float>(), partial.as<float>(), x.size(0), x.size(1),
                            x.shape().numel(2, x.rank()), groups, eps, silu, x.dtype()};
   RL_LAUNCH(x.device(), "group_norm", group_norm_cpu(args), group_norm_cuda(args, cuda_stream(x.device())));
   return {y, stats};

@@ -26,6 +26,7 @@ struct GroupNormArgs {
   const void* bias;
   void* y;
   float* stats;
+  float* partial;  // [2, B, C] scratch of CUDA: mean and squared deviations of each channel
   int64_t batch, channels, pixels, groups;
   double eps;
   bool silu;

@@ -57,7 +57,7 @@ std::vector<Tensor> attention(const Tensor& q, const Tensor& k, const Tensor& v,
 }
 
 std::vector<Tensor> attention_bwd(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                                  const Tensor& lse, const Tensor& bias, double scale, bool causal) {
+                                  const Tensor& lse, const Tensor& bias, double scale, bool causal, bool need_dbias) {
   cpu::AttentionGradArgs args;
   args.f = arguments("attention_bwd", q, k, v, bias, scale, causal);
   check_shape("attention_bwd", "dout", dout, q.shape(), q);
@@ -80,9 +80,15 @@ std::vector<Tensor> attention_bwd(const Tensor& dout, const Tensor& q, const Ten
   args.dq = dq.data();
   args.dk = dk.data();
   args.dv = dv.data();
+  Tensor dbias;
+  if (need_dbias) {
+    check_defined("attention_bwd", "bias", bias);
+    dbias = Tensor::empty(device, bias.shape());
+  }
+  args.dbias = dbias.as<float>();
   RL_LAUNCH(device, "attention_bwd", cpu::attention_backward(args),
             attention_bwd_cuda(args, delta.as<float>(), cuda_stream(device)));
-  return {dq, dk, dv};
+  return {dq, dk, dv, dbias};
 }
 
 RL_OP(attention);

@@ -32,8 +32,8 @@ void attention_bwd_cuda(const cpu::AttentionGradArgs& a, float* delta, cudaStrea
 // -> [out, lse]; lse is absent unless asked for.
 std::vector<Tensor> attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, double scale,
                               bool causal, bool need_lse);
-// -> [dq, dk, dv]
+// -> [dq, dk, dv, dbias or absent]; dbias is summed over the batch
 std::vector<Tensor> attention_bwd(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                                  const Tensor& lse, const Tensor& bias, double scale, bool causal);
+                                  const Tensor& lse, const Tensor& bias, double scale, bool causal, bool need_dbias);
 
 }  // namespace rl

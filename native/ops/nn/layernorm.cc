@@ -37,13 +37,16 @@ std::vector<Tensor> layernorm_bwd(const Tensor& dy, const Tensor& x, const Tenso
   check_like("layernorm_bwd", "dy", dy, x);
   Device& device = x.device();
   const int64_t rows = rows_of(x), dim = x.size(-1);
-  Tensor dx, dweight, dbias, partial;
+  Tensor dx, dweight, dbias, partial, stats;
   if (need_dx) dx = Tensor::empty(device, x.shape(), x.dtype());
   if (need_dweight) dweight = Tensor::empty(device, {dim}, x.dtype());
   if (need_dbias) dbias = Tensor::empty(device, {dim}, x.dtype());
-  if (need_dweight || need_dbias) partial = Tensor::empty(device, {2, chunks_of(rows), dim});
+  if (need_dweight || need_dbias) {
+    partial = Tensor::empty(device, {2, chunks_of(rows), dim});
+    if (device.is_cuda()) stats = Tensor::empty(device, {rows, 2});
+  }
   const NormRowsBwdArgs args{dy.data(), x.data(), weight.data(), dx.data(), dweight.data(), dbias.data(),
-                             partial.as<float>(), 1, rows, dim, 0.0f, static_cast<float>(eps), x.dtype()};
+                             partial.as<float>(), stats.as<float>(), 1, rows, dim, 0.0f, static_cast<float>(eps), x.dtype()};
   RL_LAUNCH(device, "layernorm_bwd", norm_rows_bwd_cpu(args), norm_rows_bwd_cuda(args, cuda_stream(device)));
   return {dx, dweight, dbias};
 }

@@ -33,13 +33,17 @@ std::vector<Tensor> modulate_bwd(const Tensor& dy, const Tensor& x, const Tensor
   check_shape("modulate_bwd", "dy", dy, x.shape(), x);
   check_like("modulate_bwd", "dy", dy, x);
   Device& device = x.device();
-  Tensor dx, dshift, dscale, partial;
+  Tensor dx, dshift, dscale, partial, stats;
   if (need_dx) dx = Tensor::empty(device, x.shape(), x.dtype());
   if (need_dshift) dshift = Tensor::empty(device, scale.shape(), x.dtype());
   if (need_dscale) dscale = Tensor::empty(device, scale.shape(), x.dtype());
-  if (need_dshift || need_dscale) partial = Tensor::empty(device, {2, x.size(0), chunks_of(x.size(1)), x.size(2)});
+  if (need_dshift || need_dscale) {
+    partial = Tensor::empty(device, {2, x.size(0), chunks_of(x.size(1)), x.size(2)});
+    if (device.is_cuda()) stats = Tensor::empty(device, {x.size(0), x.size(1), 2});
+  }
   const NormRowsBwdArgs args{dy.data(), x.data(), scale.data(), dx.data(), dscale.data(), dshift.data(),
-                             partial.as<float>(), x.size(0), x.size(1), x.size(2), 1.0f, static_cast<float>(eps), x.dtype()};
+                             partial.as<float>(), stats.as<float>(), x.size(0), x.size(1), x.size(2), 1.0f,
+                             static_cast<float>(eps), x.dtype()};
   RL_LAUNCH(device, "modulate_bwd", norm_rows_bwd_cpu(args), norm_rows_bwd_cuda(args, cuda_stream(device)));
   return {dx, dshift, dscale};
 }

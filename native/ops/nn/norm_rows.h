@@ -28,6 +28,7 @@ struct NormRowsBwdArgs {
   void* dgain;        // [groups, dim] or null
   void* dshift;       // [groups, dim] or null
   float* partial;     // [2, groups, chunks, dim] scratch when dgain or dshift is wanted
+  float* stats;       // [groups, rows, 2] scratch of CUDA when dgain or dshift is wanted
   int64_t groups, rows, dim;
   float gain_offset;
   float eps;

@@ -70,7 +70,7 @@ export const fluxPresets = {
     guidance_embeds: true,
     axes_dims_rope: [16, 56, 56],
   },
-  /** Small enough for a CPU: 3 M parameters, for the shipped tiny editor. */
+  /** Small enough to train on a CPU: 2.3 M parameters. */
   tiny: {
     patch_size: 1,
     in_channels: 64,

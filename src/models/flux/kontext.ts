@@ -4,7 +4,38 @@ import { cast, concat } from '../../tensor/ops';
 import { scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import type { PositionIds } from './math';
+import { kontextIds, packLatents, tokenLatentSize } from './packing';
+import type { TokenGrid } from './packing';
 import type { FluxRun, FluxTransformer } from './transformer';
+
+/** The tokens of an edit before its first step. */
+export interface KontextTokens {
+  /** Packed reference latents [B, R, 4 C]. */
+  reference: Tensor;
+  /** Positions of target tokens followed by reference tokens. */
+  imageIds: PositionIds;
+  /** Token grid of the target. */
+  target: TokenGrid;
+  /** Sizes of the noise to start from, and of the result before unpackLatents: [B, N, 4 C]. N alone sets the schedule's shift. */
+  targetShape: [number, number, number];
+}
+
+/**
+ * Packs reference latents [B, C, h, w] (scaled as the autoencoder's `encode` gives them) and lays out the target beside them,
+ * a grid of the reference's size unless given. @throws ShapeError for odd latent sizes
+ */
+export function prepareKontext(referenceLatents: Tensor, target?: TokenGrid): KontextTokens {
+  const [batch, channels, height, width] = referenceLatents.shape;
+  const reference = packLatents(referenceLatents);
+  const grid = { rows: height / tokenLatentSize, columns: width / tokenLatentSize };
+  const { rows, columns } = target ?? grid;
+  return {
+    reference,
+    imageIds: kontextIds({ rows, columns }, grid),
+    target: { rows, columns },
+    targetShape: [batch, rows * columns, channels * tokenLatentSize ** 2],
+  };
+}
 
 /** What stays the same through an edit. */
 export interface KontextCondition {

@@ -4,7 +4,7 @@
  *
  *   ids [B, L] → embedding → layers: x += o(attention(q, k, v) + bias), x += wo(gelu(wi_0 h) · wi_1 h) → final norm
  */
-import { add, attention, embedding, mul, permute, rmsnorm } from '../../tensor/ops';
+import { add, attention, cast, embedding, mul, permute, rmsnorm } from '../../tensor/ops';
 import { scope, unscoped } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import type { Weights } from '../../tensor/weights';
@@ -141,6 +141,7 @@ export class T5Encoder {
       buckets = unscoped(() => this.shared.device.tensor(ids, [length, length]));
       this.buckets.set(length, buckets);
     }
-    return permute(embedding(buckets, this.relativeBias), [2, 0, 1]);
+    // Attention adds its bias in f32, whatever the type of the rest.
+    return cast(permute(embedding(buckets, this.relativeBias), [2, 0, 1]), 'f32');
   }
 }

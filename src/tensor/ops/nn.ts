@@ -1,4 +1,3 @@
-import { UsageError } from '../../binding/errors';
 import { onTape, tracked } from '../tape';
 import type { Tensor } from '../tensor';
 import { call, callMany } from './call';
@@ -42,18 +41,17 @@ export interface AttentionOptions {
   scale?: number;
   /** Query i sees keys 0..i. */
   causal?: boolean;
-  /** Added to the scaled scores, [H, Lq, Lk], f32; constant for the gradient. */
+  /** Added to the scaled scores, [H, Lq, Lk], f32. */
   bias?: Tensor | null;
 }
 
 /** softmax(scale q kᵀ + bias) v per head: q [B, Lq, H, D], k and v [B, Lk, H, D] → [B, Lq, H, D]. */
 export function attention(q: Tensor, k: Tensor, v: Tensor, { scale, causal = false, bias }: AttentionOptions = {}): Tensor {
-  if (tracked(bias ?? null)) throw new UsageError('attention: the bias has no gradient; compute it under noGrad');
   const factor = scale ?? 1 / Math.sqrt(q.dim(-1));
-  const keep = tracked(q) || tracked(k) || tracked(v);
+  const keep = tracked(q) || tracked(k) || tracked(v) || tracked(bias ?? null);
   const [y, lse] = callMany('attention', q, k, v, bias, factor, causal, keep) as [Tensor, Tensor | null];
-  onTape([q, k, v], [y], [q, k, v, y, lse, bias ?? null], ([dy]) =>
-    callMany('attention_bwd', dy, q, k, v, y, lse, bias, factor, causal),
+  onTape([q, k, v, bias ?? null], [y], [q, k, v, y, lse, bias ?? null], ([dy], needs) =>
+    callMany('attention_bwd', dy, q, k, v, y, lse, bias, factor, causal, needs[3]),
   );
   lse?.dispose();
   return y;

@@ -1,0 +1,100 @@
+/** Stage `write`: edit.json, the record of the whole edit. */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import { OutputError } from '../../binding/errors';
+import type { EditSettings } from '../../config/edit';
+import { toBytes } from '../../scene';
+import type { GridPlan, Image } from '../../scene';
+import type { AppEvent } from '../events';
+import type { OutputFolder } from '../output-folder';
+import { afterOf, beforeOf, choiceOf, viewFile } from './run';
+import type { ChosenView, EditRun, EditStage } from './run';
+import type { Verification } from './verification';
+import { verificationOf } from './verify';
+
+export const writeStage: EditStage = { name: 'write', run: write };
+
+/** Contents of edit.json. */
+export interface EditRecord {
+  prompt: string;
+  /** As resolved: defaults of the model filled in. */
+  settings: EditSettings;
+  versions: { rl3dedit: string; node: string };
+  model: string;
+  device: string;
+  dtype: string;
+  seed: number;
+  grid: GridPlan;
+  views: (ChosenView & { before: string; after: string; meanChange: number })[];
+  /** Per cell, row-major: the view it shows. */
+  cells: number[];
+  /** Wall time per stage; of a resumed edit, of all its runs. */
+  seconds: Record<string, number>;
+  verification: Verification | null;
+  /** sha256 over width, height and 8-bit RGB of every edited view in order. */
+  outputHash: string;
+  warnings: string[];
+}
+
+const recordFile = 'edit.json';
+
+async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
+  const { editor, settings, device } = run;
+  const { plan, views, cells, warnings } = await choiceOf(run);
+  const before = await beforeOf(run);
+  const after = await afterOf(run);
+  const { default_steps: steps, default_guidance: guidance } = editor.settings;
+  const record: EditRecord = {
+    prompt: run.prompt,
+    settings: { ...settings, steps: settings.steps ?? steps, guidance: settings.guidance ?? guidance, dtype: editor.dtype },
+    versions: { rl3dedit: await packageVersion(), node: process.versions.node },
+    model: editor.name,
+    device: device.name,
+    dtype: editor.dtype,
+    seed: settings.seed,
+    grid: plan,
+    views: views.map((view, i) => ({
+      ...view,
+      before: viewFile('before', i),
+      after: viewFile('after', i),
+      meanChange: meanDifference(before[i], after[i]),
+    })),
+    cells,
+    seconds: { ...run.seconds },
+    verification: await verificationOf(run),
+    outputHash: outputHash(after),
+    warnings: [...run.scene.warnings, ...warnings],
+  };
+  for (const [view, { meanChange }] of record.views.entries()) yield { type: 'metric', name: 'meanChange', value: meanChange, view };
+  await (await run.folder()).writeJson(recordFile, record);
+}
+
+/** The record of a finished edit. @throws OutputError */
+export async function readRecord(folder: OutputFolder): Promise<EditRecord> {
+  const file = folder.path(recordFile);
+  try {
+    return JSON.parse(await fs.readFile(file, 'utf8')) as EditRecord;
+  } catch (error) {
+    throw new OutputError(`${file}: cannot be read (${(error as Error).message}); start again with --overwrite`, { cause: error });
+  }
+}
+
+/** sha256 over the pictures' sizes and 8-bit pixels. */
+export function outputHash(views: readonly Image[]): string {
+  const hash = createHash('sha256');
+  for (const view of views) hash.update(`${view.width}x${view.height}:`).update(toBytes(view));
+  return hash.digest('hex');
+}
+
+/** Mean absolute difference of pixels in [0, 1]. */
+function meanDifference(a: Image, b: Image): number {
+  let sum = 0;
+  for (let i = 0; i < a.data.length; i++) sum += Math.abs(a.data[i] - b.data[i]);
+  return sum / a.data.length;
+}
+
+async function packageVersion(): Promise<string> {
+  const file = path.resolve(__dirname, '../../../package.json');
+  return (JSON.parse(await fs.readFile(file, 'utf8')) as { version: string }).version;
+}

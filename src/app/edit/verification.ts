@@ -1,0 +1,91 @@
+/** What the verifier says about an edit: confidences before and after, and the poses it sees against the given cameras. */
+import type { Image } from '../../scene';
+import type { Verifier, VerifierReading } from '../model/verifier';
+import type { Device } from '../../tensor/device';
+import { allPairs, poseError } from '../../tensor/ops';
+import { scope } from '../../tensor/scope';
+import { takeHost } from './encode';
+import type { ChosenView } from './run';
+
+/** Error of the relative pose of two views against the given cameras. */
+export interface PairError {
+  views: [number, number];
+  rotationDeg: number;
+  /** Angle between the translation directions, 0 to 90. */
+  translationDeg: number;
+}
+
+/** The reading of one set of views. */
+export interface SetReport {
+  depthConfidence: number;
+  pointConfidence: number;
+  /** Means over all pairs; undefined for a single view. */
+  rotationDeg?: number;
+  translationDeg?: number;
+  views: {
+    name: string;
+    depthConfidence: number;
+    pointConfidence: number;
+    /** Means over the pairs that the view is part of. */
+    rotationDeg?: number;
+    translationDeg?: number;
+  }[];
+  pairs: PairError[];
+}
+
+export interface Verification {
+  before: SetReport;
+  after: SetReport;
+}
+
+/** Reads one set of views and compares its cameras with the given ones. @throws AbortError */
+export async function verifySet(
+  device: Device,
+  verifier: Verifier,
+  views: readonly ChosenView[],
+  images: readonly Image[],
+  signal: AbortSignal,
+): Promise<SetReport> {
+  const reading = await verifier.read(images, signal);
+  const pairs = await pairErrors(device, reading, views);
+  const average = (chosen: readonly PairError[], field: 'rotationDeg' | 'translationDeg'): number | undefined =>
+    chosen.length > 0 ? mean(chosen.map((pair) => pair[field])) : undefined;
+  return {
+    depthConfidence: mean(reading.depthConfidence),
+    pointConfidence: mean(reading.pointConfidence),
+    rotationDeg: average(pairs, 'rotationDeg'),
+    translationDeg: average(pairs, 'translationDeg'),
+    views: views.map(({ name }, view) => {
+      const own = pairs.filter((pair) => pair.views.includes(view));
+      return {
+        name,
+        depthConfidence: reading.depthConfidence[view],
+        pointConfidence: reading.pointConfidence[view],
+        rotationDeg: average(own, 'rotationDeg'),
+        translationDeg: average(own, 'translationDeg'),
+      };
+    }),
+    pairs,
+  };
+}
+
+async function pairErrors(device: Device, { worldToCam }: VerifierReading, views: readonly ChosenView[]): Promise<PairError[]> {
+  const ids = allPairs(views.length);
+  if (ids.length === 0) return [];
+  const errors = scope(() => {
+    const matrices = (rows: readonly (readonly number[])[]) =>
+      device.tensor(Float32Array.from(rows.flatMap((row) => row.slice(0, 12))), [rows.length, 3, 4]);
+    const given = matrices(views.map(({ camera }) => camera.worldToCam));
+    return poseError(matrices(worldToCam), given, device.tensor(ids, [ids.length / 2, 2]));
+  });
+  const [rotation, translation] = await takeHost(errors.rotationDeg, errors.translationDeg);
+  return Array.from({ length: ids.length / 2 }, (_, p) => ({
+    views: [ids[2 * p], ids[2 * p + 1]],
+    rotationDeg: rotation.data[p],
+    translationDeg: translation.data[p],
+  }));
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,146 @@
+/** The 3D verifier behind one interface: VGGT run natively, or a network of the same outputs from an ONNX file. */
+import { statSync } from 'node:fs';
+import { AbortError, ConfigError, ShapeError, WeightsError } from '../../binding/errors';
+import { OnnxModule } from '../../models/onnx';
+import type { OnnxArray, OnnxPort } from '../../models/onnx';
+import { decodePoses, loadVggt, parseVggtConfig, Vggt } from '../../models/vggt';
+import { resizeImage } from '../../scene';
+import type { Image } from '../../scene';
+import type { Device } from '../../tensor/device';
+import { cast, mean } from '../../tensor/ops';
+import { scope } from '../../tensor/scope';
+import type { Tensor } from '../../tensor/tensor';
+import { Weights } from '../../tensor/weights';
+import type { NetworkFiles } from './files';
+import { networkSource } from './source';
+
+/** What the verifier says about a set of views. */
+export interface VerifierReading {
+  /** Mean depth confidence of each view, >= 1. */
+  depthConfidence: number[];
+  /** Mean point confidence of each view, >= 1. */
+  pointConfidence: number[];
+  /** Estimated cameras: 3x4 row-major camera-from-world per view; the scale is arbitrary. */
+  worldToCam: number[][];
+}
+
+export interface Verifier {
+  /** Reads V views of one size, in order. @throws AbortError */
+  read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading>;
+  dispose(): void;
+}
+
+/** @throws WeightsError, ConfigError, AbortError */
+export async function openVerifier(
+  device: Device,
+  files: NetworkFiles,
+  { dtype, signal, seed = 0 }: { dtype: 'f32' | 'bf16'; signal?: AbortSignal; seed?: number },
+): Promise<Verifier> {
+  const { weights } = files;
+  if (weights?.endsWith('.onnx') && statSync(weights).isFile()) return OnnxVerifier.open(weights, signal);
+  const source = networkSource(device, files, { dtype, seed });
+  try {
+    // The published config.json says less than the shapes; only one with all dimensions is believed.
+    const complete = typeof files.config === 'object' && files.config !== null && 'dpt' in files.config;
+    const config = complete ? parseVggtConfig(files.config, files.where) : undefined;
+    if (!source.random) return new VggtVerifier(loadVggt(source, config), device, dtype);
+    if (!config) throw new ConfigError(`${files.where}: random weights need a config`);
+    return new VggtVerifier(new Vggt(new Weights(source), config), device, dtype);
+  } finally {
+    source.dispose();
+  }
+}
+
+class VggtVerifier implements Verifier {
+  constructor(
+    private readonly model: Vggt,
+    private readonly device: Device,
+    private readonly dtype: 'f32' | 'bf16',
+  ) {}
+
+  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+    const { img_size: size, patch_size: patch } = this.model.config;
+    const input = networkInput(views, size, patch);
+    const [, , height, width] = input.shape;
+    const { depth, point, poses } = scope(() => {
+      const images = cast(this.device.tensor(input.data as Float32Array, input.shape), this.dtype);
+      const output = this.model.forward(images);
+      return { depth: mean(output.depthConf, [1, 2]), point: mean(output.worldPointsConf, [1, 2]), poses: output.poseEnc };
+    });
+    try {
+      const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.toFloat32());
+      const [depthConfidence, pointConfidence, encodings] = await Promise.all([depth, point, poses].map(numbers));
+      if (signal?.aborted) throw new AbortError();
+      return { depthConfidence, pointConfidence, worldToCam: decodePoses(encodings, height, width).map(({ extrinsics }) => extrinsics) };
+    } finally {
+      for (const tensor of [depth, point, poses]) tensor.dispose();
+    }
+  }
+
+  dispose(): void {
+    this.model.dispose();
+  }
+}
+
+const onnxOutputs = ['depth_conf', 'world_points_conf', 'pose_enc'] as const;
+
+/** An ONNX export of VGGT: one input [V, 3, H, W] or [1, V, 3, H, W], outputs `depth_conf`, `world_points_conf`, `pose_enc`. */
+class OnnxVerifier implements Verifier {
+  private constructor(
+    private readonly module: OnnxModule,
+    private readonly input: OnnxPort,
+  ) {}
+
+  static async open(file: string, signal?: AbortSignal): Promise<OnnxVerifier> {
+    const module = await OnnxModule.open(file, { signal });
+    const names = module.outputs.map((port) => port.name);
+    const missing = onnxOutputs.filter((name) => !names.includes(name));
+    const [input] = module.inputs;
+    if (module.inputs.length === 1 && missing.length === 0 && [4, 5].includes(input.shape.length)) return new OnnxVerifier(module, input);
+    await module.dispose();
+    throw new WeightsError(
+      `${file}: a verifier has one input [V, 3, H, W] and the outputs ${onnxOutputs.join(', ')}; ` +
+        `this file has inputs ${module.inputs.map((port) => `${port.name} [${port.shape}]`).join(', ')} and outputs ${names.join(', ')}`,
+    );
+  }
+
+  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+    const { name, shape } = this.input;
+    const fixed = shape.slice(-2).map((side) => (typeof side === 'number' && side > 0 ? side : undefined));
+    const images = networkInput(views, 518, 14, fixed);
+    const [count, , height, width] = images.shape;
+    const feed = shape.length === 5 ? { ...images, shape: [1, ...images.shape] } : images;
+    const outputs = await this.module.run({ [name]: feed }, { signal });
+    const perView = (output: OnnxArray): number[] => {
+      const pixels = output.data.length / count;
+      if (!Number.isInteger(pixels)) throw new ShapeError(`${this.module.file}: [${output.shape}] does not divide into ${count} views`);
+      const values = Float64Array.from(output.data, Number);
+      return Array.from({ length: count }, (_, v) => values.subarray(v * pixels, (v + 1) * pixels).reduce((sum, x) => sum + x, 0) / pixels);
+    };
+    return {
+      depthConfidence: perView(outputs['depth_conf']),
+      pointConfidence: perView(outputs['world_points_conf']),
+      worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(({ extrinsics }) => extrinsics),
+    };
+  }
+
+  dispose(): void {
+    // Ending the worker needs no wait.
+    void this.module.dispose();
+  }
+}
+
+/** Views [V, 3, H, W] resized to whole patches, the long side at most `size`; `fixed` is [H, W] where the network fixes them. */
+function networkInput(views: readonly Image[], size: number, patch: number, fixed: readonly (number | undefined)[] = []): OnnxArray {
+  const [{ width, height }] = views;
+  const factor = Math.min(1, size / Math.max(width, height));
+  const whole = (side: number): number => Math.max(1, Math.round((side * factor) / patch)) * patch;
+  const [h, w] = [fixed[0] ?? whole(height), fixed[1] ?? whole(width)];
+  const data = new Float32Array(views.length * 3 * h * w);
+  views.forEach((view, v) => {
+    // Lanczos overshoots at edges; the network expects [0, 1].
+    const resized = resizeImage(view, w, h, 'lanczos').data;
+    for (let i = 0; i < resized.length; i++) data[v * resized.length + i] = Math.min(1, Math.max(0, resized[i]));
+  });
+  return { data, shape: [views.length, 3, h, w] };
+}

@@ -1,0 +1,2 @@
+export * from './confidence';
+export * from './pose';
