@@ -39,6 +39,9 @@ export class OnnxModule {
   /** Runs go one after the other: the end of the latest. */
   private queue: Promise<unknown> = Promise.resolve();
   private ended: Error | undefined;
+  /** The worker is in a call of the runtime. */
+  private busy = false;
+  private readonly exited: Promise<void>;
   private inputPorts: OnnxPort[] = [];
   private outputPorts: OnnxPort[] = [];
 
@@ -46,9 +49,17 @@ export class OnnxModule {
     readonly file: string,
     private readonly worker: Worker,
   ) {
-    worker.on('message', (reply: OnnxReply) => this.settle((pending) => pending.resolve(reply)));
+    worker.on('message', (reply: OnnxReply) => {
+      this.busy = false;
+      this.settle((pending) => pending.resolve(reply));
+    });
     worker.on('error', (error) => this.end(new EnvironmentError(`${file}: the ONNX worker failed: ${error.message}`, { cause: error })));
-    worker.on('exit', () => this.end(new DisposedError(`${file}: the ONNX worker has ended`)));
+    this.exited = new Promise((resolve) => {
+      worker.on('exit', () => {
+        this.end(new DisposedError(`${file}: the ONNX worker has ended`));
+        resolve();
+      });
+    });
   }
 
   /**
@@ -94,29 +105,23 @@ export class OnnxModule {
     return reply.outputs;
   }
 
-  /** Frees the model and ends the worker. What is still running rejects. */
+  /**
+   * Frees the model and ends the worker. What is still running rejects; its thread ends when the runtime comes back, which
+   * this does not wait for.
+   */
   async dispose(): Promise<void> {
-    const idle = !this.pending && !this.ended;
+    const busy = this.busy;
     this.end(new DisposedError(`${this.file}: the ONNX module was disposed`));
-    if (idle) {
-      const exited = new Promise((resolve) => this.worker.once('exit', resolve));
-      this.worker.ref();
-      this.worker.postMessage({ kind: 'close' } satisfies OnnxRequest);
-      await exited;
-    }
-    await this.worker.terminate();
+    if (!busy) await this.exited;
   }
 
   private async ask(request: OnnxRequest, signal?: AbortSignal): Promise<OnnxReply> {
     if (signal?.aborted) throw new AbortError();
     if (this.ended) throw this.ended;
-    const abort = (): void => {
-      this.end(new AbortError());
-      // A run in native code cannot be interrupted: the thread ends with it, while the caller goes on at once.
-      void this.worker.terminate();
-    };
+    const abort = (): void => this.end(new AbortError());
     signal?.addEventListener('abort', abort, { once: true });
     this.worker.ref();
+    this.busy = true;
     try {
       const reply = await new Promise<OnnxReply>((resolve, reject) => {
         this.pending = { resolve, reject };
@@ -127,7 +132,7 @@ export class OnnxModule {
       throw reply.missingRuntime ? new EnvironmentError(`${message}; run npm ci`) : new WeightsError(message);
     } finally {
       signal?.removeEventListener('abort', abort);
-      this.worker.unref();
+      if (!this.ended) this.worker.unref();
     }
   }
 
@@ -137,8 +142,16 @@ export class OnnxModule {
     if (pending) answer(pending);
   }
 
+  /**
+   * No more runs. The thread is asked to end, never terminated: the runtime brings the process down when its thread is
+   * stopped in the middle of a call. It stays referenced until it has ended, for the same reason.
+   */
   private end(reason: Error): void {
-    this.ended ??= reason;
+    if (!this.ended) {
+      this.ended = reason;
+      this.worker.ref();
+      this.worker.postMessage({ kind: 'close' } satisfies OnnxRequest);
+    }
     this.settle(({ reject }) => reject(reason));
   }
 
