@@ -31,6 +31,7 @@
       "ops/conv/conv_kernels.cc",
       "ops/conv/conv_planes.cc",
       "ops/conv/conv_transpose2d.cc",
+      "ops/conv/conv_weight_amx.cc",
       "ops/conv/conv_weight_cpu.cc",
       "ops/conv/group_norm.cc",
       "ops/conv/patchify.cc",

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #if defined(__CUDACC__)
 #define RL_HOST_DEVICE __host__ __device__
@@ -42,6 +43,11 @@ RL_HOST_DEVICE inline float philox_uniform(uint32_t bits) { return (static_cast<
 
 // The next three use + - * / and sqrt alone, each exactly rounded by IEEE 754, and no fused multiply-add (RL_MUL and RL_ADD
 // keep the CUDA compiler from contracting; host code is compiled for baseline x86-64, which has none): same bits everywhere.
+#if defined(__CUDACC__)
+#define RL_UNROLL _Pragma("unroll")
+#else
+#define RL_UNROLL _Pragma("GCC unroll 16")
+#endif
 #if defined(__CUDA_ARCH__)
 #define RL_MUL(a, b) __dmul_rn((a), (b))
 #define RL_ADD(a, b) __dadd_rn((a), (b))
@@ -53,14 +59,16 @@ RL_HOST_DEVICE inline float philox_uniform(uint32_t bits) { return (static_cast<
 // Natural logarithm of u in (0, 1]: u = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)) as a series.
 // Error below 3e-16 of the result.
 RL_HOST_DEVICE inline double philox_log(double u) {
-  double exponent = 0;
-  while (u < 0.7071067811865476) {
-    u = RL_MUL(u, 2.0);
-    exponent = RL_ADD(exponent, -1.0);
-  }
+  uint64_t bits;
+  memcpy(&bits, &u, sizeof bits);
+  const int64_t turns = (static_cast<int64_t>(bits) - 0x3FE6A09E667F3BCD) >> 52;  // e: how often m was halved or doubled
+  bits -= static_cast<uint64_t>(turns) << 52;
+  memcpy(&u, &bits, sizeof u);
+  const double exponent = static_cast<double>(turns);
   const double s = RL_ADD(u, -1.0) / RL_ADD(u, 1.0), s2 = RL_MUL(s, s);
-  double sum = 0;
-  for (int k = 21; k >= 1; k -= 2) sum = RL_ADD(RL_MUL(sum, s2), 1.0 / k);
+  double sum = 1.0 / 21;
+  RL_UNROLL
+  for (int k = 19; k >= 1; k -= 2) sum = RL_ADD(RL_MUL(sum, s2), 1.0 / k);
   return RL_ADD(RL_MUL(exponent, 0.6931471805599453), RL_MUL(RL_MUL(2.0, s), sum));
 }
 
@@ -70,6 +78,7 @@ RL_HOST_DEVICE inline void philox_cos_sin(double u, double* cosine, double* sine
   const int turn = static_cast<int>(RL_ADD(quarters, 0.5));
   const double x = RL_MUL(RL_ADD(quarters, -static_cast<double>(turn)), 1.5707963267948966), x2 = RL_MUL(x, x);
   double c = 0, s = 0;
+  RL_UNROLL
   for (int k = 16; k >= 2; k -= 2) {
     c = RL_MUL(RL_ADD(1.0, c), RL_MUL(x2, -1.0 / (k * (k - 1))));
     s = RL_MUL(RL_ADD(1.0, s), RL_MUL(x2, -1.0 / (k * (k + 1))));
@@ -94,6 +103,7 @@ RL_HOST_DEVICE inline void philox_normal4(uint64_t seed, uint64_t stream, uint64
 }
 
 #undef RL_MUL
+#undef RL_UNROLL
 #undef RL_ADD
 
 }  // namespace rl

@@ -41,7 +41,8 @@ export class OnnxModule {
   private ended: Error | undefined;
   /** The worker is in a call of the runtime. */
   private busy = false;
-  private readonly exited: Promise<void>;
+  /** Resolves when the worker's thread is gone, which after an abort is when the run that was under way has ended. */
+  readonly exited: Promise<void>;
   private inputPorts: OnnxPort[] = [];
   private outputPorts: OnnxPort[] = [];
 

@@ -108,10 +108,11 @@ function relative(a: Extrinsics, b: Extrinsics): { r: number[]; t: number[] } {
   return { r, t };
 }
 
-/** Angle of r refᵀ, from ‖r − ref‖_F² = 8 sin²(θ/2): accurate for small angles, where the cosine is not. */
+/** Angle of d = r refᵀ: its antisymmetric part is 2 sin θ long, its trace 1 + 2 cos θ. Accurate near 0 and near 180. */
 function rotationAngle(r: readonly number[], ref: readonly number[]): number {
-  const squared = r.reduce((sum, value, i) => sum + (value - ref[i]) ** 2, 0);
-  return (360 / Math.PI) * Math.asin(Math.min(1, Math.sqrt(squared / 8)));
+  const d = (i: number, j: number): number => r[3 * i] * ref[3 * j] + r[3 * i + 1] * ref[3 * j + 1] + r[3 * i + 2] * ref[3 * j + 2];
+  const sine = Math.hypot(d(2, 1) - d(1, 2), d(0, 2) - d(2, 0), d(1, 0) - d(0, 1));
+  return (180 / Math.PI) * Math.atan2(sine, d(0, 0) + d(1, 1) + d(2, 2) - 1);
 }
 
 function angle(a: readonly number[], b: readonly number[]): number {

@@ -77,7 +77,7 @@ TEST_CASE("attention matches float64: head dims, lengths, causal, bias") {
 TEST_CASE("attention_bwd matches central differences") {
   Random random(2);
   for_each_device_and_dtype([&](Device& device, DType dtype) {
-    for (const Problem& p : {Problem{2, 2, 3, 5, 4, false, false}, {1, 2, 6, 6, 16, true, false}, {1, 1, 4, 7, 16, false, true},
+    for (const Problem& p : {Problem{2, 2, 3, 5, 4, false, false}, {1, 2, 6, 6, 16, true, false}, {2, 2, 4, 7, 16, false, true}, {2, 1, 5, 5, 8, true, true},
                              {1, 1, 3, 70, 5, false, false}, {1, 1, 70, 3, 5, false, false}}) {
       const Values q = normals(random, p.queries(), dtype), k = normals(random, p.keys(), dtype), v = normals(random, p.keys(), dtype);
       const Values dout = normals(random, p.queries(), dtype);
@@ -86,8 +86,12 @@ TEST_CASE("attention_bwd matches central differences") {
       const Tensor bt = optional_bias(device, p, bias), qt = upload(device, p.queries(), q, dtype);
       const Tensor kt = upload(device, p.keys(), k, dtype), vt = upload(device, p.keys(), v, dtype);
       const auto y = attention(qt, kt, vt, bt, p.scale(), p.causal, true);
-      const auto grads = attention_bwd(upload(device, p.queries(), dout, dtype), qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal);
+      const auto grads = attention_bwd(upload(device, p.queries(), dout, dtype), qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal, p.with_bias);
       const auto loss = [&](const Values& a, const Values& b, const Values& c) { return inner(reference(p, a, b, c, bias), dout); };
+      CHECK(grads[3].defined() == p.with_bias);
+      if (p.with_bias)
+        CHECK_CLOSE("attention dbias", grads[3],
+                    central_differences([&](const Values& x) { return inner(reference(p, q, k, v, x), dout); }, bias), backward_bound(dtype));
       CHECK_CLOSE("attention dq", grads[0], central_differences([&](const Values& x) { return loss(x, k, v); }, q), backward_bound(dtype));
       CHECK_CLOSE("attention dk", grads[1], central_differences([&](const Values& x) { return loss(q, x, v); }, k), backward_bound(dtype));
       CHECK_CLOSE("attention dv", grads[2], central_differences([&](const Values& x) { return loss(q, k, x); }, v), backward_bound(dtype));
@@ -127,11 +131,11 @@ TEST_CASE("attention_bwd over several tiles matches the closed form") {
       const Tensor kt = upload(device, p.keys(), k, dtype), vt = upload(device, p.keys(), v, dtype);
       const auto y = attention(qt, kt, vt, bt, p.scale(), p.causal, true);
       const Tensor up = upload(device, p.queries(), dout, dtype);
-      const auto grads = attention_bwd(up, qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal);
+      const auto grads = attention_bwd(up, qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal, p.with_bias);
       CHECK_CLOSE("attention tiles dq", grads[0], dq, backward_bound(dtype));
       CHECK_CLOSE("attention tiles dk", grads[1], dk, backward_bound(dtype));
       CHECK_CLOSE("attention tiles dv", grads[2], dv, backward_bound(dtype));
-      const auto again = attention_bwd(up, qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal);
+      const auto again = attention_bwd(up, qt, kt, vt, y[0], y[1], bt, p.scale(), p.causal, p.with_bias);
       for (int i = 0; i < 3; ++i) CHECK(download(again[i]) == download(grads[i]));
     }
   });
@@ -144,8 +148,9 @@ TEST_CASE("attention: masked rows, empty tensors, NaN, wrong shapes") {
     const auto masked = attention(x, x, x, mask, 1, false, true);
     CHECK(download(masked[0]) == (Values{0, 0, 1, 2}));
     CHECK(download(masked[1])[0] == -INFINITY);
-    const auto grads = attention_bwd(x, x, x, x, masked[0], masked[1], mask, 1, false);
-    CHECK(download(grads[0]) == Values(4, 0.0) && download(grads[2]) == (Values{3, 4, 0, 0}));
+    const auto grads = attention_bwd(x, x, x, x, masked[0], masked[1], mask, 1, false, true);
+    CHECK(download(grads[0]) == Values(4, 0.0) && download(grads[2]) == (Values{3, 4, 0, 0}) &&
+          download(grads[3]) == Values(4, 0.0));
     const Tensor none = upload(*device, {1, 0, 1, 2}, {});
     CHECK(download(attention(x, none, none, {}, 1, false, false)[0]) == Values(4, 0.0));
     CHECK(attention(none, x, x, {}, 1, false, true)[0].numel() == 0);

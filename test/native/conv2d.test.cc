@@ -39,15 +39,15 @@ struct Worst {
   double y = 0, dx = 0, dw = 0, db = 0;
 };
 
-Worst run(Device& device, DType dtype, const std::vector<ConvCase>& cases) {
+Worst run(Device& device, DType dtype, const std::vector<ConvCase>& cases, bool exact = false) {
   Worst worst;
   for (const ConvCase& c : cases) {
     const cpu::ConvShape s = shape_of(c);
     Random random(static_cast<uint64_t>(c.height * 31 + c.width));
-    Sample x(device, {s.batch, s.in_channels, s.in_h, s.in_w}, dtype, random);
-    Sample w(device, {s.out_channels, s.in_channels, s.kernel_h, s.kernel_w}, dtype, random);
-    Sample b(device, {s.out_channels}, dtype, random);
-    Sample dy(device, {s.batch, s.out_channels, s.out_h, s.out_w}, dtype, random);
+    Sample x(device, {s.batch, s.in_channels, s.in_h, s.in_w}, dtype, random, exact);
+    Sample w(device, {s.out_channels, s.in_channels, s.kernel_h, s.kernel_w}, dtype, random, exact);
+    Sample b(device, {s.out_channels}, dtype, random, exact);
+    Sample dy(device, {s.batch, s.out_channels, s.out_h, s.out_w}, dtype, random, exact);
     const ConvReference expected = conv_reference(s, x.values, w.values, c.bias ? &b.values : nullptr, dy.values);
     const Tensor y = conv2d(x.tensor, w.tensor, c.bias ? b.tensor : Tensor{}, c.stride, c.padding);
     const std::vector<Tensor> grads = conv2d_bwd(dy.tensor, x.tensor, w.tensor, c.stride, c.padding, true, true, true);
@@ -79,6 +79,25 @@ TEST_CASE("conv2d and its gradients match float64") {
     CHECK_LE(f32.dw, 2.04e-6 * 1.05);
     CHECK_LE(f32.db, 9.81e-7 * 1.05);
     for (double error : {bf16.y, bf16.dx, bf16.dw, bf16.db}) CHECK_LE(error, 0x1p-8);  // half a unit of the last place
+  });
+}
+
+TEST_CASE("conv2d with matmul precision bf16 is exact to f32 on operands that bf16 holds") {
+  std::vector<ConvCase> cases = kCases;
+  cases.push_back({3, 24, 31, 29, 40, 3, 3, 1, {1, 1, 1, 1}, true});
+  cases.push_back({2, 72, 18, 17, 24, 3, 3, 2, {0, 0, 1, 1}, true});
+  cases.push_back({2, 9, 20, 33, 11, 2, 5, 1, {0, 2, 1, 2}, false});
+  cases.push_back({1, 8, 30, 24, 16, 8, 6, 6, {1, 0, 0, 2}, true});
+  for_each_device_and_isa([&](Device& device, const std::string& where) {
+    device.matmul_precision = MatmulPrecision::bf16;
+    const Worst worst = run(device, DType::f32, cases, true);
+    device.matmul_precision = MatmulPrecision::f32;
+    std::printf("  %s: y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(), worst.y, worst.dx, worst.dw, worst.db);
+    // Worst observed on any ISA.
+    CHECK_LE(worst.y, 6.07e-7 * 1.05);
+    CHECK_LE(worst.dx, 5.31e-7 * 1.05);
+    CHECK_LE(worst.dw, 9.01e-7 * 1.05);
+    CHECK_LE(worst.db, 1.74e-7 * 1.05);
   });
 }
 
@@ -147,10 +166,24 @@ TEST_CASE("conv2d without batch, with NaN, and whatever the number of threads") 
       for (double value : read(part)) joined.push_back(value);
     return joined;
   };
+  const Sample wide(*device, {20, 24, 30, 31}, DType::f32, random), kernel(*device, {40, 24, 3, 3}, DType::f32, random),
+      wide_grad(*device, {20, 40, 30, 31}, DType::f32, random);
+  auto all_wide = [&](int threads) {
+    ThreadPool::instance().set_size(threads);
+    std::vector<double> joined = read(conv2d(wide.tensor, kernel.tensor, Tensor{}, 1, around));
+    for (const Tensor& part : conv2d_bwd(wide_grad.tensor, wide.tensor, kernel.tensor, 1, around, true, true, true))
+      for (double value : read(part)) joined.push_back(value);
+    return joined;
+  };
   const int size = ThreadPool::instance().size();
-  const std::vector<double> one = all(1);
-  CHECK(one == all(2));
-  CHECK(one == all(7));
+  for (MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
+    device->matmul_precision = precision;
+    const std::vector<double> one = all(1), one_wide = all_wide(1);
+    for (int threads : {2, 7}) {
+      CHECK(one == all(threads));
+      CHECK(one_wide == all_wide(threads));
+    }
+  }
   ThreadPool::instance().set_size(size);
 }
 

@@ -58,12 +58,14 @@ inline std::vector<double> read(const Tensor& tensor) {
   return values;
 }
 
-// Normal numbers, as they are after rounding to the dtype.
+// Normal numbers, as they are after rounding to the dtype; `exact_in_bf16` rounds f32 numbers as well.
 struct Sample {
   std::vector<double> values;
   Tensor tensor;
-  Sample(Device& device, const Shape& shape, DType dtype, Random& random) {
-    const std::vector<float> drawn = random.normals(shape.numel());
+  Sample(Device& device, const Shape& shape, DType dtype, Random& random, bool exact_in_bf16 = false) {
+    std::vector<float> drawn = random.normals(shape.numel());
+    if (exact_in_bf16)
+      for (float& value : drawn) value = cpu::round_to_bf16(value);
     tensor = upload(device, shape, dtype, drawn);
     for (float value : drawn) values.push_back(dtype == DType::f32 ? value : cpu::round_to_bf16(value));
   }

@@ -12,7 +12,7 @@ void conv2d_cpu(const Conv2dArgs& a) { cpu::conv_forward(a.shape, a.dtype, a.bf1
 void conv2d_bwd_cpu(const Conv2dBwdArgs& a) {
   const cpu::ConvShape& s = a.shape;
   if (a.dx != nullptr) cpu::conv_input_grad(s, a.dtype, a.bf16_products, a.dy, a.weight, nullptr, a.dx);
-  if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.x, a.dy, a.dweight);
+  if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.bf16_products, a.x, a.dy, a.dweight);
   if (a.dbias != nullptr) cpu::channel_sums(s.batch, s.out_channels, s.out_h * s.out_w, a.dtype, a.dy, a.dbias);
 }
 

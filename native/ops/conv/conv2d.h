@@ -8,7 +8,7 @@
 // Backward: dx is the transposed map of dy, dweight[o,c,u,v] = Σ_{b,i,j} dy[b,o,i,j] · x[b,c,…], dbias[o] = Σ dy.
 //
 // Precision: products and sums in f32, one rounding to the output type. With matmul_precision bf16 the CPU may round f32
-// operands of y and dx to bf16 first (with AMX, 8 channels and more); sums stay f32, and so does all of dweight.
+// operands to bf16 first (with AMX, 8 channels and more); sums stay f32.
 // Tolerance: see test/native/conv2d.test.cc (measured worst × 1.05).
 // Bytes: (B·C·H·W + O·C·kh·kw + B·O·Ho·Wo) · size.   FLOPs: 2 · B·O·Ho·Wo·C·kh·kw, the same for each of dx and dweight.
 #pragma once

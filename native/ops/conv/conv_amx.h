@@ -37,4 +37,7 @@ inline constexpr int conv_amx_width(int row_tiles) { return row_tiles == 1 ? 48 
 void conv_amx_tile(int row_tiles, int64_t blocks, int64_t pairs, const uint32_t* a, const int64_t* offsets,
                    const uint32_t* planes, int64_t pair_stride, float* out);
 
+// conv_weight_grad by AMX, for at least one output column.
+void conv_weight_grad_amx(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dw);
+
 }  // namespace rl::cpu

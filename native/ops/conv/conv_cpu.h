@@ -26,7 +26,7 @@ void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const voi
 // dx from dy; `bias` [in_channels] or null is added (conv_transpose2d).
 void conv_input_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* dy, const void* w, const void* bias,
                      void* dx);
-void conv_weight_grad(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dw);
+void conv_weight_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* dy, void* dw);
 // out[c] = sum over batch and pixels of x[batch, channels, pixels].
 void channel_sums(int64_t batch, int64_t channels, int64_t pixels, DType dtype, const void* x, void* out);
 

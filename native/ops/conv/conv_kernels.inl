@@ -3,6 +3,7 @@
 
 typedef float VF __attribute__((vector_size(kLanes * 4)));
 constexpr int kVectors = 3;
+constexpr int kWeightColumns = kLanes == 16 ? 6 : kLanes / 4;  // with 4 rows: what the registers hold
 
 inline VF load(const float* p) {
   VF v;
@@ -69,25 +70,29 @@ inline VF lane_sums(VF* v) {
 
 void weight_tile(int rows, int columns, int64_t n, const float* dy, int64_t dy_stride, const float* x,
                  const int64_t* offsets, float* out, int64_t out_stride) {
-  constexpr int kM = 4, kN = kLanes / 4;
+  constexpr int kM = 4, kN = kWeightColumns, kSums = (kM * kN + kLanes - 1) / kLanes * kLanes;
   // Missing rows and columns repeat the last one; their sums are dropped.
   const float* left[kM];
   const float* right[kN];
   for (int i = 0; i < kM; ++i) left[i] = dy + (i < rows ? i : rows - 1) * dy_stride;
   for (int j = 0; j < kN; ++j) right[j] = x + offsets[j < columns ? j : columns - 1];
-  VF sum[kM * kN] = {};
+  VF sum[kM][kN];
+  for (int i = 0; i < kM; ++i)
+    for (int j = 0; j < kN; ++j) sum[i][j] = VF{};
   for (int64_t p = 0; p < n; p += kLanes) {
     VF b[kN];
     for (int j = 0; j < kN; ++j) b[j] = load(right[j] + p);
     for (int i = 0; i < kM; ++i) {
       const VF a = load(left[i] + p);
-      for (int j = 0; j < kN; ++j) sum[i * kN + j] += a * b[j];
+      for (int j = 0; j < kN; ++j) sum[i][j] += a * b[j];
     }
   }
-  float sums[kLanes];
-  store(sums, lane_sums<kLanes>(sum));
+  VF all[kSums];
+  for (int i = 0; i < kSums; ++i) all[i] = i < kM * kN ? sum[i / kN][i % kN] : VF{};
+  float sums[kSums];
+  for (int i = 0; i < kSums; i += kLanes) store(sums + i, lane_sums<kLanes>(all + i));
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < columns; ++j) out[i * out_stride + j] += sums[i * kN + j];
 }
 
-const ConvKernels kKernels{kLanes, kRows, kVectors, tile, weight_tile};
+const ConvKernels kKernels{kLanes, kRows, kVectors, 4, kWeightColumns, tile, weight_tile};

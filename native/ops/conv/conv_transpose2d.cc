@@ -12,7 +12,7 @@ void conv_transpose2d_cpu(const ConvTranspose2dArgs& a) {
 void conv_transpose2d_bwd_cpu(const ConvTranspose2dBwdArgs& a) {
   const cpu::ConvShape& s = a.shape;
   if (a.dx != nullptr) cpu::conv_forward(s, a.dtype, a.bf16_products, a.dy, a.weight, nullptr, a.dx);
-  if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.dy, a.x, a.dweight);
+  if (a.dweight != nullptr) cpu::conv_weight_grad(s, a.dtype, a.bf16_products, a.dy, a.x, a.dweight);
   if (a.dbias != nullptr) cpu::channel_sums(s.batch, s.in_channels, s.in_h * s.in_w, a.dtype, a.dy, a.dbias);
 }
 

@@ -3,6 +3,7 @@
 
 #include "native/backend/cpu/gemm_kernels.h"
 #include "native/core/thread_pool.h"
+#include "native/ops/conv/conv_amx.h"
 #include "native/ops/conv/conv_cpu.h"
 #include "native/ops/conv/conv_kernels.h"
 #include "native/ops/conv/conv_planes.h"
@@ -15,6 +16,8 @@ using rl::to_float;
 
 constexpr int64_t kBlockBytes = 640 << 10;  // both operands' planes stay in L2
 constexpr int64_t kTail = 64;               // for reads past the last plane
+constexpr int64_t kAmxChannels = 8;         // fewer would leave most of an AMX tile empty
+constexpr int64_t kChunk = 1024;            // positions, about: four rows of dy and a few of x stay in L1
 // Partial weight gradients: at most this many, fewer when they are large.
 constexpr int64_t kPartials = 16, kPartialFloats = 8 << 20;
 
@@ -47,9 +50,11 @@ RL_VECTORIZED void add_parts(float* partial, int64_t parts, int64_t size, int64_
 
 }  // namespace
 
-void conv_weight_grad(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dw) {
+void conv_weight_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* dy, void* dw) {
   const int64_t k = s.in_channels * s.kernel_h * s.kernel_w, size = s.out_channels * k;
   if (size == 0) return;
+  if (bf16_products && conv_amx_available() && s.in_channels >= kAmxChannels && s.out_channels >= kAmxChannels && s.out_w > 0)
+    return conv_weight_grad_amx(s, dtype, x, dy, dw);
   const ConvKernels& kernels = conv_kernels();
   PlaneLayout lx = input_layout(s);
   PlaneLayout ly = gradient_layout(s, 0, 0, lx.columns);  // the positions that are dropped are zero in dy
@@ -64,7 +69,7 @@ void conv_weight_grad(const ConvShape& s, DType dtype, const void* x, const void
   // The cut into parts depends on the sizes alone, so the sums do not depend on the number of threads.
   const int64_t parts = std::clamp<int64_t>(std::min(total, kPartialFloats / size), 1, kPartials);
   std::vector<float> partial(static_cast<size_t>(parts * size), 0.0f);
-  const int64_t lanes = kernels.lanes, tile_m = kernels.weight_rows(), tile_n = kernels.weight_columns();
+  const int64_t lanes = kernels.lanes, tile_m = kernels.weight_rows, tile_n = kernels.weight_columns;
   ThreadPool::instance().parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       float* sums = partial.data() + part * size;
@@ -75,11 +80,13 @@ void conv_weight_grad(const ConvShape& s, DType dtype, const void* x, const void
         float* ys = dy_buffer.floats(ly.planes() * ly.plane_stride + kTail);
         fill_planes(lx, dtype, at(dtype, x, b * s.in_channels * s.in_h * s.in_w), row0, xs, kTail);
         fill_planes(ly, dtype, at(dtype, dy, b * s.out_channels * s.out_h * s.out_w), row0, ys, kTail);
-        for (int64_t i = 0; i < s.out_channels; i += tile_m)
-          for (int64_t j = 0; j < k; j += tile_n)
-            kernels.weight_tile(static_cast<int>(std::min(tile_m, s.out_channels - i)),
-                                static_cast<int>(std::min(tile_n, k - j)), round_up(count, lanes),
-                                ys + i * ly.plane_stride, ly.plane_stride, xs, offsets.data() + j, sums + i * k + j, k);
+        const int64_t pieces = std::max<int64_t>(1, (count + kChunk / 2) / kChunk), piece = round_up(ceil_div(count, pieces), lanes);
+        for (int64_t p = 0; p < count; p += piece)
+          for (int64_t i = 0; i < s.out_channels; i += tile_m)
+            for (int64_t j = 0; j < k; j += tile_n)
+              kernels.weight_tile(static_cast<int>(std::min(tile_m, s.out_channels - i)),
+                                  static_cast<int>(std::min(tile_n, k - j)), round_up(std::min(piece, count - p), lanes),
+                                  ys + i * ly.plane_stride + p, ly.plane_stride, xs + p, offsets.data() + j, sums + i * k + j, k);
       }
     }
   });

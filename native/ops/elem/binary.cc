@@ -67,10 +67,19 @@ inline float apply(float a, float b) {
   if constexpr (kKind == BinaryKind::sub) return a - b;
   if constexpr (kKind == BinaryKind::mul) return a * b;
   if constexpr (kKind == BinaryKind::div) return a / b;
-  // a + b carries a NaN of either side.
-  if constexpr (kKind == BinaryKind::maximum) return a > b ? a : (b >= a ? b : a + b);
-  if constexpr (kKind == BinaryKind::minimum) return a < b ? a : (b <= a ? b : a + b);
-  if constexpr (kKind == BinaryKind::heaviside) return a > b ? 1.0f : (a < b ? 0.0f : (a == b ? 0.5f : a + b));
+  // Selections without branches, which vectorise. A NaN in b falls through the first, one in a is kept by the second.
+  if constexpr (kKind == BinaryKind::maximum) {
+    const float larger = a > b ? a : b;
+    return a != a ? a : larger;
+  }
+  if constexpr (kKind == BinaryKind::minimum) {
+    const float smaller = a < b ? a : b;
+    return a != a ? a : smaller;
+  }
+  if constexpr (kKind == BinaryKind::heaviside) {
+    const float half = a == b ? 0.5f : 0.0f, nan = a != a ? a : (b != b ? b : 0.0f);
+    return (a > b ? 1.0f : half) + nan;
+  }
   if constexpr (kKind == BinaryKind::equal) return a == b ? 1.0f : 0.0f;
 }
 

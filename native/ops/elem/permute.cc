@@ -53,11 +53,16 @@ void copy_tiles(const PermuteArgs& a, int fast) {
       const int64_t first = task % tile_rows * kTile, row_end = std::min(rows, first + kTile);
       for (int64_t t = 0; t < tile_columns; ++t) {
         const int64_t column_end = std::min(columns, (t + 1) * kTile);
-        for (int64_t r = first; r < row_end; ++r) {
-          T* out = static_cast<T*>(a.y) + y + r * a.step_y[fast];
-          const T* in = static_cast<const T*>(a.x) + x + r;
-          for (int64_t c = t * kTile; c < column_end; ++c) out[c] = in[c * a.step_x[last]];
+        // Through a buffer: each cache line is touched once on either side, even where strides of a power of two
+        // send a whole tile to one cache set.
+        T tile[kTile][kTile];
+        for (int64_t c = t * kTile; c < column_end; ++c) {
+          const T* in = static_cast<const T*>(a.x) + x + c * a.step_x[last];
+          for (int64_t r = first; r < row_end; ++r) tile[r - first][c - t * kTile] = in[r];
         }
+        for (int64_t r = first; r < row_end; ++r)
+          std::memcpy(static_cast<T*>(a.y) + y + r * a.step_y[fast] + t * kTile, tile[r - first],
+                      static_cast<size_t>(column_end - t * kTile) * sizeof(T));
       }
     }
   });

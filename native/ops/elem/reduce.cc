@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kChunkElements = 32768;  // of one pass: enough work for a task, few enough partial sums
 constexpr int64_t kColumns = 256;          // f64 accumulators held in the L1 cache
+constexpr int64_t kShortRow = 32;          // rows not worth several sums
 constexpr int kLanes = 8;                  // independent f64 sums along a contiguous run
 
 enum class Fold { sum, squares, max };
@@ -20,7 +21,7 @@ enum class Fold { sum, squares, max };
 // `a < v` is false for NaN on either side: `v != v` brings a NaN in, and it then stays.
 template <Fold kFold>
 inline double fold(double a, double v) {
-  if constexpr (kFold == Fold::max) return a < v || v != v ? v : a;
+  if constexpr (kFold == Fold::max) return (a < v) | (v != v) ? v : a;
   // The product of two f32 is exact in f64, so fused multiply-add gives the same bits.
   if constexpr (kFold == Fold::squares) return a + v * v;
   return a + v;
@@ -53,6 +54,21 @@ inline void fold_columns(const T* x, int64_t rows, int64_t inner, int64_t column
     const T* row = x + r * inner;
     for (int64_t c = 0; c < columns; ++c) out[c] = fold<kFold>(out[c], to_float(row[c]));
   }
+}
+
+// Short rows: the sum of each, straight to the output.
+template <class T, class Out, Fold kFold>
+void short_rows(const ReduceArgs& a) {
+  const T* x = static_cast<const T*>(a.x);
+  Out* out = static_cast<Out*>(a.out);
+  ThreadPool::instance().parallel_for(a.outer, grain_for(a.count), [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) {
+      const T* row = x + o * a.count;
+      double value = kStart<kFold>;
+      for (int64_t i = 0; i < a.count; ++i) value = fold<kFold>(value, to_float(row[i]));
+      out[o] = from_float<Out>(static_cast<float>(value * a.scale));
+    }
+  });
 }
 
 template <class T, Fold kFold>
@@ -91,6 +107,10 @@ void second_stage(const ReduceArgs& a) {
 
 template <Fold kFold>
 void run(const ReduceArgs& a) {
+  if (a.inner == 1 && a.count <= kShortRow) {
+    RL_DISPATCH_FLOAT(a.in_dtype, T, { RL_DISPATCH_FLOAT(a.out_dtype, Out, { short_rows<T, Out, kFold>(a); }); });
+    return;
+  }
   RL_DISPATCH_FLOAT(a.in_dtype, T, { first_stage<T, kFold>(a); });
   RL_DISPATCH_FLOAT(a.out_dtype, T, { second_stage<T, kFold>(a); });
 }

@@ -12,17 +12,39 @@ namespace rl {
 
 namespace {
 
+constexpr int kLanes = 8;  // independent partial results: one alone would wait for each addition
+
+template <class T>
+float peak_of(const T* x, int64_t dim) {
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = -HUGE_VALF;
+  const int64_t whole = dim / kLanes * kLanes;
+  const auto larger = [](float a, float v) { return (a < v) | (v != v) ? v : a; };
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int k = 0; k < kLanes; ++k) lanes[k] = larger(lanes[k], to_float(x[i + k]));
+  for (int64_t i = whole; i < dim; ++i) lanes[0] = larger(lanes[0], to_float(x[i]));
+  for (int k = 1; k < kLanes; ++k) lanes[0] = larger(lanes[0], lanes[k]);
+  return lanes[0];
+}
+
+// Σ term(i) in f64, in a fixed order.
+template <class Term>
+double sum_of(int64_t dim, Term term) {
+  double lanes[kLanes] = {}, sum = 0;
+  const int64_t whole = dim / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int k = 0; k < kLanes; ++k) lanes[k] += term(i + k);
+  for (int64_t i = whole; i < dim; ++i) sum += term(i);
+  for (double lane : lanes) sum += lane;
+  return sum;
+}
+
 template <class T>
 void forward_row(const T* x, T* y, float* e, int64_t dim, bool log) {
-  float peak = -HUGE_VALF;
-  for (int64_t i = 0; i < dim; ++i) {
-    const float v = to_float(x[i]);
-    peak = peak < v || v != v ? v : peak;
-  }
+  const float peak = peak_of(x, dim);
   for (int64_t i = 0; i < dim; ++i) e[i] = to_float(x[i]) - peak;
   cpu::vexp(e, e, dim);
-  double sum = 0;
-  for (int64_t i = 0; i < dim; ++i) sum += e[i];
+  const double sum = sum_of(dim, [&](int64_t i) -> double { return e[i]; });
   if (log) {
     const float shift = static_cast<float>(std::log(sum));
     for (int64_t i = 0; i < dim; ++i) y[i] = from_float<T>(to_float(x[i]) - peak - shift);
@@ -34,19 +56,16 @@ void forward_row(const T* x, T* y, float* e, int64_t dim, bool log) {
 
 template <class T>
 void backward_row(const T* dy, const T* y, T* dx, float* e, int64_t dim, bool log) {
-  double sum = 0;
   if (log) {
-    for (int64_t i = 0; i < dim; ++i) {
-      sum += to_float(dy[i]);
-      e[i] = to_float(y[i]);
-    }
+    const double sum = sum_of(dim, [&](int64_t i) -> double { return to_float(dy[i]); });
+    for (int64_t i = 0; i < dim; ++i) e[i] = to_float(y[i]);
     cpu::vexp(e, e, dim);
     const float total = static_cast<float>(sum);
     for (int64_t i = 0; i < dim; ++i) dx[i] = from_float<T>(to_float(dy[i]) - e[i] * total);
   } else {
-    for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(to_float(dy[i])) * to_float(y[i]);
-    const float total = static_cast<float>(sum);
-    for (int64_t i = 0; i < dim; ++i) dx[i] = from_float<T>(to_float(y[i]) * (to_float(dy[i]) - total));
+    const double sum = sum_of(dim, [&](int64_t i) { return static_cast<double>(to_float(dy[i])) * to_float(y[i]); });
+    // In f64: the difference cancels in rows that are nearly one-hot.
+    for (int64_t i = 0; i < dim; ++i) dx[i] = from_float<T>(static_cast<float>(to_float(y[i]) * (to_float(dy[i]) - sum)));
   }
 }
 

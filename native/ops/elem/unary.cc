@@ -1,12 +1,16 @@
 #include "native/ops/elem/unary.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "native/backend/cpu/vec_math.h"
 #include "native/core/thread_pool.h"
 #include "native/ops/check.h"
 #include "native/ops/dispatch.h"
 #include "native/ops/registry.h"
+
+// A square root that sets errno is a function call; one that does not is a vector instruction.
+#pragma GCC optimize("no-math-errno")
 
 namespace rl {
 
@@ -21,6 +25,27 @@ inline void map(const float* x, float* y, int64_t count, F f) {
 template <class F>
 inline void map_grad(const float* dy, const float* x, float* dx, int64_t count, F derivative) {
   for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * derivative(x[i]);
+}
+
+// x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh(s) with s = (m - 1)/(m + 1) as a series; no branches. Subnormal
+// numbers are scaled up first; zero, infinity, NaN and negative numbers are patched in at the end.
+inline float log_of(float x) {
+  const float small = x < 1.17549435e-38f ? 1.0f : 0.0f, scaled = x < 1.17549435e-38f ? x * 8388608.0f : x;
+  int32_t bits;
+  std::memcpy(&bits, &scaled, sizeof bits);
+  const int32_t exponent = (bits - 0x3F3504F3) >> 23;
+  bits -= exponent << 23;
+  float m;
+  std::memcpy(&m, &bits, sizeof m);
+  const float e = static_cast<float>(exponent) - 23.0f * small, s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+  float p = s2 * 0.22222222f + 0.28571429f;
+  p = p * s2 + 0.4f;
+  p = p * s2 + 0.66666667f;
+  // ln 2 in two parts: e times the first is exact.
+  float y = e * 0.693359375f + ((s * s2 * p + e * -2.12194440e-4f) + 2.0f * s);
+  y = x > 3.40282347e38f ? x : y;
+  y = x == 0.0f ? -HUGE_VALF : y;
+  return x >= 0.0f ? y : NAN;
 }
 
 cpu::Activation activation_of(UnaryKind kind) {
@@ -39,7 +64,7 @@ void forward(UnaryKind kind, const float* x, float* y, int64_t n) {
       return map(x, y, n, [](float v) { return v > 0 ? v + std::log1p(std::exp(-v)) : std::log1p(std::exp(v)); });
     case UnaryKind::exp: return cpu::vexp(x, y, n);
     case UnaryKind::expm1: return map(x, y, n, [](float v) { return std::expm1(v); });
-    case UnaryKind::log: return map(x, y, n, [](float v) { return std::log(v); });
+    case UnaryKind::log: return map(x, y, n, log_of);
     case UnaryKind::sqrt: return map(x, y, n, [](float v) { return std::sqrt(v); });
     case UnaryKind::square: return map(x, y, n, [](float v) { return v * v; });
     case UnaryKind::abs: return map(x, y, n, [](float v) { return std::fabs(v); });

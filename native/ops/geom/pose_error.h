@@ -8,7 +8,7 @@
 // has none, translation_deg is 0 (nothing to compare); if only the estimate has none, it is 90.
 //   estimate, reference [V, 3, 4] f32, camera-from-world [R|t], R orthonormal · pairs i32 [P, 2] · results f32 [P]
 // An index outside [0, V) fails with ERR_SHAPE when the command runs on the CPU; on CUDA its results are NaN.
-// Precision: f64 inside. Tolerance (test/native/pose_error.test.cc): 2e-6 degrees plus f32 rounding.
+// Precision: f64 inside. Tolerance (test/native/pose_error.test.cc): 2e-5 degrees, from the rounding of f32 extrinsics.
 #pragma once
 
 #include <vector>

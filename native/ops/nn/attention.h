@@ -7,7 +7,7 @@
 //   lse   [B, H, Lq]      f32: log Σ exp of the scores, what the backward pass recomputes the probabilities from
 // causal: query i sees keys 0..i. A query that sees no key gives zeros and lse = -inf.
 // Backward (Dao et al. 2022): Δ = Σ_D dout ∘ out, P = exp(S − lse), dV = Pᵀ dout, dS = P ∘ (dout Vᵀ − Δ),
-//   dQ = scale dS K, dK = scale dSᵀ Q. The bias is constant.
+//   dQ = scale dS K, dK = scale dSᵀ Q, dbias = Σ_B dS.
 //
 // Method: flash style, nothing of size [Lq, Lk] beyond one tile; CPU in native/backend/cpu/attention.h, CUDA in attention.cu.
 // Precision: f32 softmax and sums; bf16 tensors (or device.matmul_precision = bf16) round P and dS to bf16.

@@ -79,6 +79,21 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
   startHeads(weights.parameters);
   const renderer = nativeRenderer();
   const available = Math.min(scenes, splits.train.count);
+  const draw = (step: number): VerifierSet[] => {
+    const rng = new Rng(seed, stream.step, step);
+    const views = viewCounts[rng.weighted(viewFrequencies)];
+    return Array.from({ length: Math.max(1, Math.floor(batch / views)) }, (_, i) =>
+      drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size: tinyVerifier.img_size, views, augment: true }),
+    );
+  };
+  /** The next step's sets, drawn while the device works on this one's. */
+  let ahead: { step: number; sets: Promise<VerifierSet[]> } | undefined;
+  const drawAhead = (step: number): void => {
+    const sets = new Promise((resolve) => setImmediate(resolve)).then(() => draw(step));
+    // Whoever awaits them gets the error; nobody may.
+    sets.catch(() => undefined);
+    ahead = { step, sets };
+  };
   return {
     name: 'verifier',
     model,
@@ -86,11 +101,8 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
     recipe,
     usesMuon: (name, { rank }) => rank === 2 && /blocks\.\d+\.(attn|mlp)\./.test(name),
     prepare: async (step) => {
-      const rng = new Rng(seed, stream.step, step);
-      const views = viewCounts[rng.weighted(viewFrequencies)];
-      const sets = Array.from({ length: Math.max(1, Math.floor(batch / views)) }, (_, i) =>
-        drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size: tinyVerifier.img_size, views, augment: true }),
-      );
+      const sets = ahead?.step === step ? await ahead.sets : draw(step);
+      ahead = undefined;
       return upload(device, sets, { seed, step });
     },
     loss: (data, step) => {
@@ -102,6 +114,7 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
       const camera = cameraLoss(output, data);
       const loss = add(add(depth.loss, points.loss), scale(camera, cameraWeight));
       for (const tensor of Object.values(data)) (tensor as Tensor).dispose();
+      drawAhead(step + 1);
       return { loss, metrics: { depthError: depth.error, pointError: points.error, camera } };
     },
     evaluate: () => evaluateVerifier(model, device, { scenes: evaluationScenes, renderer }),

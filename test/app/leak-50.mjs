@@ -1,0 +1,45 @@
+// Fifty edits in one process: resident memory after the last within 5 % of that after the fifth, and no tensor left.
+// Run after a build: node test/app/leak-50.mjs [model]   (default: the shipped tiny networks)
+import { createRequire } from 'node:module';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+// Garbage that waits for its collection is no leak.
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
+const require = createRequire(import.meta.url);
+const dist = process.env.RL3DEDIT_DIST ?? '../../dist';
+const { Device, edit, editSchema } = require(`${dist}/index.js`);
+const { sampleScene, seedOf, writeScene } = require(`${dist}/scene/procedural/index.js`);
+const { nativeRenderer } = require(`${dist}/scene/procedural/native.js`);
+
+const runs = 50;
+const model = process.argv[2] ?? 'tiny';
+const root = mkdtempSync(join(tmpdir(), 'rl3dedit-leak-'));
+const device = Device.open('cpu');
+try {
+  const scene = join(root, 'scene');
+  await writeScene(sampleScene(seedOf('test', 0)), scene, { width: 128, height: 128, spp: 4 }, nativeRenderer().raycast);
+  const baseline = device.memory().liveTensors;
+  const rssMb = [];
+  for (let i = 0; i < runs; i++) {
+    const settings = editSchema.parse({
+      scene, model, prompt: 'turn the photo into sepia', out: join(root, 'out'), overwrite: true, device: 'cpu', seed: i, steps: 4,
+    });
+    const app = edit(settings, { signal: new AbortController().signal });
+    while (!(await app.next()).done);
+    collectGarbage();
+    rssMb.push(process.memoryUsage().rss / 2 ** 20);
+  }
+  const growth = rssMb[runs - 1] / rssMb[4] - 1;
+  const left = device.memory().liveTensors - baseline;
+  console.log(`resident memory: ${rssMb[4].toFixed(1)} MiB after 5 edits, ${rssMb[runs - 1].toFixed(1)} MiB after ${runs} (${(100 * growth).toFixed(1)} %)`);
+  console.log(`tensors left: ${left}`);
+  if (growth > 0.05 || left !== 0) process.exitCode = 1;
+} finally {
+  device.dispose();
+  rmSync(root, { recursive: true, force: true });
+}

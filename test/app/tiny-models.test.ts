@@ -1,0 +1,56 @@
+import { existsSync, readFileSync, statSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { reconstructionPsnr } from '../../src/app/pretrain/vae';
+import { proceduralPool } from '../../src/app/pretrain/data';
+import type { PicturePool } from '../../src/app/pretrain/data';
+import { AutoencoderKL } from '../../src/models/vae/autoencoder';
+import type { VaeConfig } from '../../src/models/vae/config';
+import { loadScene, loadView } from '../../src/scene';
+import { Device } from '../../src/tensor/device';
+import { SafetensorsWeights } from '../../src/tensor/safetensors';
+import { Weights } from '../../src/tensor/weights';
+import { itWithScene, sceneFolder } from '../scenes';
+
+const tiny = resolve(__dirname, '../../assets/tiny');
+
+function loadVae(device: Device): AutoencoderKL {
+  const config = JSON.parse(readFileSync(join(tiny, 'vae/config.json'), 'utf8')) as VaeConfig;
+  return new AutoencoderKL(new Weights(new SafetensorsWeights(device, join(tiny, 'vae'))), config);
+}
+
+function bytesBelow(folder: string): number {
+  return readdirSync(folder).reduce((sum, name) => {
+    const path = join(folder, name);
+    return sum + (statSync(path).isDirectory() ? bytesBelow(path) : statSync(path).size);
+  }, 0);
+}
+
+describe('shipped tiny networks', () => {
+  test('take at most 16 MB', () => {
+    expect(existsSync(tiny)).toBe(true);
+    expect(bytesBelow(tiny)).toBeLessThanOrEqual(16_000_000);
+  });
+
+  test('the autoencoder rebuilds procedural views it has not seen', async () => {
+    using device = Device.open('cpu');
+    const psnr = await reconstructionPsnr(loadVae(device), device, proceduralPool('test', 24, 96));
+    expect(psnr).toBeGreaterThan(26);
+  });
+
+  itWithScene('bear', 'the autoencoder rebuilds photographs it has not seen: 96-pixel views of bear at 22 dB or more', async () => {
+    using device = Device.open('cpu');
+    const scene = await loadScene(sceneFolder('bear'));
+    const size = 96;
+    const pixels = 3 * size * size;
+    const views = scene.views.filter((_, i) => i % 4 === 0);
+    const data = new Uint8Array(views.length * pixels);
+    for (const [v, view] of views.entries()) {
+      const { image } = await loadView(view, { width: size, height: size });
+      for (let k = 0; k < pixels; k++) data[v * pixels + k] = Math.round(Math.min(1, Math.max(0, image.data[k])) * 255);
+    }
+    const pool: PicturePool = { data, count: views.length, size };
+    const psnr = await reconstructionPsnr(loadVae(device), device, pool);
+    console.info(`autoencoder on bear, ${views.length} views at ${size} px: ${psnr.toFixed(2)} dB`);
+    expect(psnr).toBeGreaterThanOrEqual(22);
+  });
+});
