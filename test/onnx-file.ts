@@ -61,7 +61,13 @@ export function onnxFile({ inputs, outputs, nodes, constants = {} }: OnnxGraph):
     ...nodes.map(node),
     bytes(2, 'graph'),
     ...Object.entries(constants).map(([name, { shape, data }]) =>
-      message(5, ...shape.map((size) => int(1, size)), int(2, 1), bytes(8, name), bytes(9, Buffer.from(Float32Array.from(data).buffer))),
+      message(
+        5,
+        ...shape.map((size) => int(1, size)),
+        int(2, 1),
+        bytes(8, name),
+        bytes(9, Buffer.from(Float32Array.from(data).buffer)),
+      ),
     ),
     ...Object.entries(inputs).map(([name, dims]) => port(11, name, dims)),
     ...Object.entries(outputs).map(([name, dims]) => port(12, name, dims)),

@@ -12,8 +12,8 @@ int main(int argc, char** argv) {
     b.time("binary", "mul by a row", x, {2 * count * b.size(), count}, [&] {
       return [p = b.normal(x), q = b.normal(row)] { binary(p, q, "mul"); };
     });
-    b.time("binary", "add tiny editor", {4, 664, 160}, {3.0 * 4 * 664 * 160 * b.size(), 4 * 664 * 160}, [&] {
-      return [p = b.normal({4, 664, 160}), q = b.normal({4, 664, 160})] { binary(p, q, "add"); };
+    b.time("binary", "add tiny editor", {4, 672, 160}, {3.0 * 4 * 672 * 160 * b.size(), 4 * 672 * 160}, [&] {
+      return [p = b.normal({4, 672, 160}), q = b.normal({4, 672, 160})] { binary(p, q, "add"); };
     });
   });
 }

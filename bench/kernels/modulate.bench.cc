@@ -6,7 +6,7 @@ using namespace rl;
 
 int main(int argc, char** argv) {
   return bench::run(argc, argv, [](bench::Bench& b) {
-    for (const bench::Case& test : {bench::Case{"flux", {1, 10880, 3072}}, bench::Case{"tiny editor", {4, 664, 160}}}) {
+    for (const bench::Case& test : {bench::Case{"flux", {1, 10880, 3072}}, bench::Case{"tiny editor", {4, 672, 160}}}) {
       const Shape row{test.shape[0], test.shape[2]};
       const double count = static_cast<double>(test.shape.numel());
       b.time("modulate", test.name, test.shape, {2 * count * b.size(), 9 * count}, [&] {

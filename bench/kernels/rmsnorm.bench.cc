@@ -6,7 +6,7 @@ using namespace rl;
 
 int main(int argc, char** argv) {
   return bench::run(argc, argv, [](bench::Bench& b) {
-    for (const bench::Case& test : {bench::Case{"flux q/k", {1, 10880, 24, 128}}, bench::Case{"tiny editor q/k", {4, 664, 5, 32}}}) {
+    for (const bench::Case& test : {bench::Case{"flux q/k", {1, 10880, 24, 128}}, bench::Case{"tiny editor q/k", {4, 672, 5, 32}}}) {
       const int64_t dim = test.shape[-1];
       const double count = static_cast<double>(test.shape.numel()), rows = count / static_cast<double>(dim);
       const double bytes = (2 * count + static_cast<double>(dim)) * b.size();

@@ -15,8 +15,8 @@ const photographPx = 256;
 const samplesPerPixel = 16;
 
 /**
- * Renders a scene that no network was trained on (into `out`/scene), edits it (into `out`/edit) and says where the pictures
- * are. The same settings give the same pictures; an earlier demo in `out` is replaced.
+ * Renders a scene that no network was trained on (into `out`/scene), edits it (into `out`/edit) and says where the
+ * pictures are. The same settings give the same pictures; an earlier demo in `out` is replaced.
  * @throws what `edit` throws
  */
 export async function* demo(settings: DemoSettings, { signal }: AppContext): AsyncGenerator<AppEvent, EditResult> {
@@ -27,12 +27,27 @@ export async function* demo(settings: DemoSettings, { signal }: AppContext): Asy
   // Only a folder that holds a rendered scene is taken for an earlier demo's.
   const earlier = await fs.stat(path.join(sceneFolder, 'scene.json')).catch(() => undefined);
   if (earlier) await fs.rm(sceneFolder, { recursive: true, force: true });
-  await writeScene(scene, sceneFolder, { width: photographPx, height: photographPx, spp: samplesPerPixel }, nativeRenderer().raycast);
+  await writeScene(
+    scene,
+    sceneFolder,
+    { width: photographPx, height: photographPx, spp: samplesPerPixel },
+    nativeRenderer().raycast,
+  );
   yield { type: 'note', message: `rendered a procedural scene: ${sceneFolder}` };
   if (signal.aborted) throw new AbortError();
-  const editSettings = editSchema.parse({ ...shared, seed, scene: sceneFolder, out: path.join(out, 'edit'), overwrite: true });
+  const editSettings = editSchema.parse({
+    ...shared,
+    seed,
+    scene: sceneFolder,
+    out: path.join(out, 'edit'),
+    overwrite: true,
+  });
   const result = yield* withoutDone(edit(editSettings, { signal }));
-  const shown: EditResult = { ...result, out, summary: [`before: ${path.join(out, 'edit', 'views', 'before')}`, ...result.summary] };
+  const shown: EditResult = {
+    ...result,
+    out,
+    summary: [`before: ${path.join(out, 'edit', 'views', 'before')}`, ...result.summary],
+  };
   yield { type: 'done', result: shown };
   return shown;
 }

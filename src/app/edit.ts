@@ -1,7 +1,7 @@
 /**
- * Edits a scene from one sentence: all views jointly, in one denoising pass. The work is a list of stages; each leaves its
- * result in the output folder, so that an aborted edit goes on after the last finished stage (in the middle of denoising:
- * after the last step) and ends with the same pictures.
+ * Edits a scene from one sentence: all views jointly, in one denoising pass. The work is a list of stages; each leaves
+ * its result in the output folder, so that an aborted edit goes on after the last finished stage (in the middle of
+ * denoising: after the last step) and ends with the same pictures.
  */
 import { performance } from 'node:perf_hooks';
 import { AbortError, ConfigError } from '../binding/errors';
@@ -38,7 +38,14 @@ export interface EditResult extends Partial<EditRecord> {
 }
 
 /** The stages after the scene is read, in order. */
-export const editStages: readonly EditStage[] = [viewsStage, encodeStage, denoiseStage, decodeStage, verifyStage, writeStage];
+export const editStages: readonly EditStage[] = [
+  viewsStage,
+  encodeStage,
+  denoiseStage,
+  decodeStage,
+  verifyStage,
+  writeStage,
+];
 
 /** Names of all stages, the reading of the scene included. */
 export const editStageNames: readonly string[] = ['scene', ...editStages.map(({ name }) => name)];
@@ -47,7 +54,8 @@ const secondsFile = 'seconds.json';
 
 /**
  * Runs an edit. Bad input is found before anything is written.
- * @throws ConfigError, SceneError, WeightsError, OutputError; AbortError within a second of the signal, with all tensors freed
+ * @throws ConfigError, SceneError, WeightsError, OutputError; AbortError within a second of the signal, with all
+ * tensors freed
  */
 export async function* edit(settings: EditSettings, { signal }: AppContext): AsyncGenerator<AppEvent, EditResult> {
   const { out, stopAfter } = settings;
@@ -130,7 +138,9 @@ async function* stopped({ out }: EditSettings, scene: Scene, stage: string): Asy
 function finished(out: string, record: EditRecord): EditResult {
   const { verification, views, seconds } = record;
   const total = Object.values(seconds).reduce((sum, value) => sum + value, 0);
-  const summary = [`${views.length} edited views: ${out}/views/after, all in one picture: ${out}/grid.png (${total.toFixed(1)} s)`];
+  const summary = [
+    `${views.length} edited views: ${out}/views/after, all in one picture: ${out}/grid.png (${total.toFixed(1)} s)`,
+  ];
   if (verification) {
     const { before, after } = verification;
     summary.push(

@@ -1,8 +1,9 @@
 import type { AppEvent } from './events';
 
 /**
- * Turns work that reports by calling back into a stream: yields what `work` emits while it runs and returns its result.
- * `work` gets a signal that also fires when the consumer stops listening; the stream ends only after the work has.
+ * Turns work that reports by calling back into a stream: yields what `work` emits while it runs and returns its
+ * result. `work` gets a signal that also fires when the consumer stops listening; the stream ends only after the work
+ * has.
  */
 export async function* withEvents<T>(
   signal: AbortSignal,

@@ -1,6 +1,6 @@
 /**
- * An editor: FLUX transformer, autoencoder, text encoders and, where there is one, a verifier, found by `--model` and loaded
- * network by network, so that never more is resident than the work at hand needs.
+ * An editor: FLUX transformer, autoencoder, text encoders and, where there is one, a verifier, found by `--model` and
+ * loaded network by network, so that never more is resident than the work at hand needs.
  */
 import { AbortError, ConfigError } from '../binding/errors';
 import type { ShiftLine } from '../flow';
@@ -135,7 +135,9 @@ export class Editor implements Disposable {
     if (this.loadedVae) return this.loadedVae;
     const source = this.vaeSource;
     const singleFile = source.has('decoder.mid.block_1.norm1.weight') && !source.random;
-    const weights = new Weights(singleFile ? new BflVaeWeights(source, this.vaeConfig.block_out_channels.length) : source);
+    const weights = new Weights(
+      singleFile ? new BflVaeWeights(source, this.vaeConfig.block_out_channels.length) : source,
+    );
     this.loadedVae = guarded(weights, () => new AutoencoderKL(weights, this.vaeConfig));
     return this.loadedVae;
   }
@@ -143,7 +145,9 @@ export class Editor implements Disposable {
   /** The transformer with its LoRA, loaded at first use. @throws WeightsError, AbortError */
   async transformer(): Promise<FluxTransformer> {
     if (this.loadedTransformer) return this.loadedTransformer.model;
-    const weights = new Weights(this.transformerSource.random ? this.transformerSource : openFluxCheckpoint(this.transformerSource));
+    const weights = new Weights(
+      this.transformerSource.random ? this.transformerSource : openFluxCheckpoint(this.transformerSource),
+    );
     const rounding = { timestepRounding: this.settings.timestep_rounding };
     const model = guarded(weights, () => new FluxTransformer(weights, this.config, rounding));
     let freeLora = (): void => undefined;
@@ -167,11 +171,17 @@ export class Editor implements Disposable {
     return model;
   }
 
-  /** The verifier, loaded at first use; undefined when the model has none. @throws WeightsError, ConfigError, AbortError */
+  /**
+   * The verifier, loaded at first use; undefined when the model has none. @throws WeightsError, ConfigError,
+   * AbortError
+   */
   async verifier(): Promise<Verifier | undefined> {
     const { verifier } = this.files;
     if (!verifier) return undefined;
-    this.loadedVerifier ??= await openVerifier(this.device, verifier, { dtype: this.dtype, signal: this.options.signal });
+    this.loadedVerifier ??= await openVerifier(this.device, verifier, {
+      dtype: this.dtype,
+      signal: this.options.signal,
+    });
     return this.loadedVerifier;
   }
 
@@ -207,18 +217,23 @@ export class Editor implements Disposable {
   private check(): void {
     const { config, vaeConfig, text, files } = this;
     const mismatch = (what: string, one: number, other: number): void => {
-      if (one !== other) throw new ConfigError(`model ${files.name}: ${what}: the transformer expects ${one}, got ${other}`);
+      if (one !== other)
+        throw new ConfigError(`model ${files.name}: ${what}: the transformer expects ${one}, got ${other}`);
     };
-    mismatch('channels of a token (4 · latent_channels of the autoencoder)', config.in_channels, 4 * vaeConfig.latent_channels);
+    mismatch(
+      'channels of a token (4 · latent_channels of the autoencoder)',
+      config.in_channels,
+      4 * vaeConfig.latent_channels,
+    );
     mismatch('width of the text encoder (d_model)', config.joint_attention_dim, text.t5.d_model);
     mismatch('width of the pooled text (hidden_size)', config.pooled_projection_dim, text.clip.hidden_size);
   }
 }
 
 /**
- * Opens an editor: `tiny`, a folder in the Hugging Face layout of FLUX.1-Kontext-dev, a single-file transformer (with `vae`
- * and `text` beside it or given), `random:flux-kontext-dev` or `random:tiny`. Headers and settings of all networks are
- * checked here; weights are loaded at first use.
+ * Opens an editor: `tiny`, a folder in the Hugging Face layout of FLUX.1-Kontext-dev, a single-file transformer (with
+ * `vae` and `text` beside it or given), `random:flux-kontext-dev` or `random:tiny`. Headers and settings of all
+ * networks are checked here; weights are loaded at first use.
  * @throws WeightsError naming what is missing or broken, ConfigError, AbortError
  */
 export async function loadEditor(model: string, device: Device, options: EditorOptions = {}): Promise<Editor> {

@@ -10,7 +10,11 @@ export const editSchema = z.strictObject({
   prompt: z.string().trim().min(1, 'expected an instruction').describe('the edit in one sentence'),
   out: z.string().min(1, 'expected a path').describe('folder for the result'),
   model: modelSetting,
-  vae: z.string().min(1, 'expected a path').optional().describe('autoencoder, for a single-file --model: a file or a folder'),
+  vae: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe('autoencoder, for a single-file --model: a file or a folder'),
   text: z
     .string()
     .min(1, 'expected a path')

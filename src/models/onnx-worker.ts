@@ -21,9 +21,14 @@ let session: InferenceSession | undefined;
 
 async function open(file: string, threads: number): Promise<OnnxReply> {
   try {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- loaded here, so that a failure can be told
     runtime = require('onnxruntime-node') as Runtime;
   } catch (error) {
-    return { kind: 'failed', message: `onnxruntime-node cannot be loaded (${(error as Error).message})`, missingRuntime: true };
+    return {
+      kind: 'failed',
+      message: `onnxruntime-node cannot be loaded (${(error as Error).message})`,
+      missingRuntime: true,
+    };
   }
   session = await runtime.InferenceSession.create(file, {
     intraOpNumThreads: threads,
@@ -37,7 +42,9 @@ async function open(file: string, threads: number): Promise<OnnxReply> {
 
 function ports(metadata: readonly InferenceSession.ValueMetadata[]): OnnxPort[] {
   return metadata.map((value) =>
-    value.isTensor ? { name: value.name, dtype: value.type, shape: [...value.shape] } : { name: value.name, dtype: 'other', shape: [] },
+    value.isTensor
+      ? { name: value.name, dtype: value.type, shape: [...value.shape] }
+      : { name: value.name, dtype: 'other', shape: [] },
   );
 }
 
@@ -76,7 +83,7 @@ parentPort?.on('message', (request: OnnxRequest) => {
     return;
   }
   const answer = request.kind === 'open' ? open(request.file, request.threads) : run(request.feeds);
-  answer
+  void answer
     .catch((error: Error): OnnxReply => ({ kind: 'failed', message: error.message }))
     .then((reply) => parentPort?.postMessage(reply));
 });

@@ -1,9 +1,8 @@
 /**
- * A network from an ONNX file, run by onnxruntime-node on the CPU in a worker thread: the way to plug in another verifier
- * or metric without writing code. The event loop stays free while it computes; the runtime is loaded when the first
- * module is opened.
+ * A network from an ONNX file, run by onnxruntime-node on the CPU in a worker thread: the way to plug in another
+ * verifier or metric without writing code. The event loop stays free while it computes; the runtime is loaded when the
+ * first module is opened.
  */
-import { existsSync } from 'node:fs';
 import * as path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { AbortError, DisposedError, EnvironmentError, ShapeError, WeightsError } from '../binding/errors';
@@ -54,7 +53,9 @@ export class OnnxModule {
       this.busy = false;
       this.settle((pending) => pending.resolve(reply));
     });
-    worker.on('error', (error) => this.end(new EnvironmentError(`${file}: the ONNX worker failed: ${error.message}`, { cause: error })));
+    worker.on('error', (error) =>
+      this.end(new EnvironmentError(`${file}: the ONNX worker failed: ${error.message}`, { cause: error })),
+    );
     this.exited = new Promise((resolve) => {
       worker.on('exit', () => {
         this.end(new DisposedError(`${file}: the ONNX worker has ended`));
@@ -64,16 +65,16 @@ export class OnnxModule {
   }
 
   /**
-   * Loads a model. @throws WeightsError for a file that is missing or no ONNX model, EnvironmentError when onnxruntime-node
-   * cannot be loaded, AbortError
+   * Loads a model. @throws WeightsError for a file that is missing or no ONNX model, EnvironmentError when
+   * onnxruntime-node cannot be loaded, AbortError
    */
   static async open(file: string, { threads = 0, signal }: OnnxOptions = {}): Promise<OnnxModule> {
     if (signal?.aborted) throw new AbortError();
-    if (!existsSync(file)) throw new WeightsError(`${file}: no such file; expected an ONNX model`);
     const module = new OnnxModule(file, new Worker(workerFile()));
     try {
       const reply = await module.ask({ kind: 'open', file, threads }, signal);
-      if (reply.kind !== 'opened') throw new EnvironmentError(`${file}: unexpected answer '${reply.kind}' of the ONNX worker`);
+      if (reply.kind !== 'opened')
+        throw new EnvironmentError(`${file}: unexpected answer '${reply.kind}' of the ONNX worker`);
       module.inputPorts = reply.inputs;
       module.outputPorts = reply.outputs;
       // A loaded model alone keeps no process alive.
@@ -97,18 +98,22 @@ export class OnnxModule {
    * Runs the model on one array per input and gives all outputs.
    * @throws ShapeError for missing or unknown inputs, wrong types or sizes; AbortError; DisposedError after dispose()
    */
-  async run(feeds: Readonly<Record<string, OnnxArray>>, { signal }: Pick<OnnxOptions, 'signal'> = {}): Promise<Record<string, OnnxArray>> {
+  async run(
+    feeds: Readonly<Record<string, OnnxArray>>,
+    { signal }: Pick<OnnxOptions, 'signal'> = {},
+  ): Promise<Record<string, OnnxArray>> {
     this.check(feeds);
     const turn = this.queue.then(() => this.ask({ kind: 'run', feeds: { ...feeds } }, signal));
     this.queue = turn.catch(() => undefined);
     const reply = await turn;
-    if (reply.kind !== 'outputs') throw new EnvironmentError(`${this.file}: unexpected answer '${reply.kind}' of the ONNX worker`);
+    if (reply.kind !== 'outputs')
+      throw new EnvironmentError(`${this.file}: unexpected answer '${reply.kind}' of the ONNX worker`);
     return reply.outputs;
   }
 
   /**
-   * Frees the model and ends the worker. What is still running rejects; its thread ends when the runtime comes back, which
-   * this does not wait for.
+   * Frees the model and ends the worker. What is still running rejects; its thread ends when the runtime comes back,
+   * which this does not wait for.
    */
   async dispose(): Promise<void> {
     const busy = this.busy;
@@ -159,19 +164,23 @@ export class OnnxModule {
   private check(feeds: Readonly<Record<string, OnnxArray>>): void {
     const names = this.inputPorts.map((port) => port.name);
     for (const name of Object.keys(feeds)) {
-      if (!names.includes(name)) throw new ShapeError(`${this.file}: has no input '${name}', expected ${names.join(', ')}`);
+      if (!names.includes(name))
+        throw new ShapeError(`${this.file}: has no input '${name}', expected ${names.join(', ')}`);
     }
     for (const { name, dtype, shape } of this.inputPorts) {
       const feed = feeds[name];
       if (!feed) throw new ShapeError(`${this.file}: input '${name}' is missing, expected ${dtype} [${shape}]`);
       const found = dtypeOf(feed.data);
-      const fits = shape.length === feed.shape.length && shape.every((size, i) => !isFixed(size) || size === feed.shape[i]);
+      const fits =
+        shape.length === feed.shape.length && shape.every((size, i) => !isFixed(size) || size === feed.shape[i]);
       if (found !== dtype || !fits) {
         throw new ShapeError(`${this.file}: input '${name}' is ${dtype} [${shape}], got ${found} [${feed.shape}]`);
       }
       const count = feed.shape.reduce((product, size) => product * size, 1);
       if (count !== feed.data.length) {
-        throw new ShapeError(`${this.file}: input '${name}' [${feed.shape}] has ${count} elements, the data has ${feed.data.length}`);
+        throw new ShapeError(
+          `${this.file}: input '${name}' [${feed.shape}] has ${count} elements, the data has ${feed.data.length}`,
+        );
       }
     }
   }
@@ -191,8 +200,6 @@ export function dtypeOf(data: OnnxData): string {
 
 /** The compiled worker: beside this file, or in dist/ when this runs from its source. */
 function workerFile(): string {
-  const name = 'onnx-worker.js';
-  const file = [path.join(__dirname, name), path.join(__dirname, '../../dist/models', name)].find(existsSync);
-  if (!file) throw new EnvironmentError(`${name} is missing in ${__dirname}; run npm run build`);
-  return file;
+  const folder = __filename.endsWith('.ts') ? path.join(__dirname, '../../dist/models') : __dirname;
+  return path.join(folder, 'onnx-worker.js');
 }

@@ -25,7 +25,16 @@ afterAll(() => device.dispose());
 
 function settingsFor(given: Partial<EditSettings> = {}): EditSettings {
   const out = join(root, `out-${folders++}`);
-  return editSchema.parse({ scene, prompt: 'turn the photo into sepia', out, model, device: 'cpu', views: 4, seed: 7, ...given });
+  return editSchema.parse({
+    scene,
+    prompt: 'turn the photo into sepia',
+    out,
+    model,
+    device: 'cpu',
+    views: 4,
+    seed: 7,
+    ...given,
+  });
 }
 
 interface Run {
@@ -60,7 +69,10 @@ async function run(settings: EditSettings, abortAt?: (event: AppEvent) => boolea
   }
 }
 
-const isStage = (name: string) => (event: AppEvent): boolean => event.type === 'stage' && event.name === name;
+const isStage =
+  (name: string) =>
+  (event: AppEvent): boolean =>
+    event.type === 'stage' && event.name === name;
 const stepsOf = (events: AppEvent[], stage: string): number[] =>
   events.flatMap((event) => (event.type === 'step' && event.stage === stage ? [event.step] : []));
 
@@ -80,7 +92,11 @@ describe('edit', () => {
       editStageNames.map((name, index) => ({ type: 'stage', name, index, count: editStageNames.length })),
     );
     expect(stepsOf(events, 'edit')).toEqual([0, 1, 2, 3, 4]);
-    expect(events.some((event) => event.type === 'step' && event.stage === 'edit' && event.etaSec !== undefined && event.etaSec > 0)).toBe(true);
+    expect(
+      events.some(
+        (event) => event.type === 'step' && event.stage === 'edit' && event.etaSec !== undefined && event.etaSec > 0,
+      ),
+    ).toBe(true);
     expect(events[events.length - 1]).toEqual({ type: 'done', result });
   });
 
@@ -106,12 +122,21 @@ describe('edit', () => {
   test('reports confidences and pose errors of every view and pair, before and after', () => {
     const { verification } = reference.result!;
     for (const set of [verification!.before, verification!.after]) {
-      expect(set.pairs.map(({ views }) => views)).toEqual([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]);
+      expect(set.pairs.map(({ views }) => views)).toEqual([
+        [0, 1],
+        [0, 2],
+        [0, 3],
+        [1, 2],
+        [1, 3],
+        [2, 3],
+      ]);
       expect(set.views).toHaveLength(4);
       for (const view of set.views) {
         expect(view.depthConfidence).toBeGreaterThan(1);
         expect(view.pointConfidence).toBeGreaterThan(1);
-        const own = set.pairs.filter(({ views }) => views.includes(set.views.indexOf(view))).map(({ rotationDeg }) => rotationDeg);
+        const own = set.pairs
+          .filter(({ views }) => views.includes(set.views.indexOf(view)))
+          .map(({ rotationDeg }) => rotationDeg);
         expect(view.rotationDeg).toBeCloseTo(own.reduce((sum, value) => sum + value, 0) / 3, 9);
       }
     }
@@ -125,31 +150,37 @@ describe('edit', () => {
     expect(new Set([reference, other, shared].map(({ result }) => result?.outputHash)).size).toBe(3);
   });
 
-  test.each(['edit', 'views', 'decode'])('stopped after %s and resumed, it ends with the same pictures', async (stage) => {
-    const settings = settingsFor({ stopAfter: stage });
-    const first = await run(settings);
-    expect(first.result?.stoppedAfter).toBe(stage);
-    const second = await run({ ...settings, stopAfter: undefined, resume: true });
-    expect(second.result?.outputHash).toBe(reference.result?.outputHash);
-    expect(second.events.filter(isStage(stage))).toEqual([]);
-  });
+  test.each(['edit', 'views', 'decode'])(
+    'stopped after %s and resumed, it ends with the same pictures',
+    async (stage) => {
+      const settings = settingsFor({ stopAfter: stage });
+      const first = await run(settings);
+      expect(first.result?.stoppedAfter).toBe(stage);
+      const second = await run({ ...settings, stopAfter: undefined, resume: true });
+      expect(second.result?.outputHash).toBe(reference.result?.outputHash);
+      expect(second.events.filter(isStage(stage))).toEqual([]);
+    },
+  );
 
-  test.each(editStageNames)('an abort in stage %s rejects within a second, frees every tensor, and can be resumed', async (stage) => {
-    const settings = settingsFor();
-    const baseline = device.memory().liveTensors;
-    const aborted = await run(settings, isStage(stage));
-    // Stages shorter than the timer may end first; the last one has nothing left to abort.
-    if (aborted.error === undefined) {
-      expect(['scene', 'write']).toContain(stage);
-      return;
-    }
-    expect(aborted.error).toBeInstanceOf(AbortError);
-    expect(aborted.abortMs).toBeLessThan(1000);
-    expect(device.memory().liveTensors).toBe(baseline);
-    const resumed = await run({ ...settings, resume: true });
-    expect(resumed.error).toBeUndefined();
-    expect(resumed.result?.outputHash).toBe(reference.result?.outputHash);
-  });
+  test.each(editStageNames)(
+    'an abort in stage %s rejects within a second, frees every tensor, and can be resumed',
+    async (stage) => {
+      const settings = settingsFor();
+      const baseline = device.memory().liveTensors;
+      const aborted = await run(settings, isStage(stage));
+      // Stages shorter than the timer may end first; the last one has nothing left to abort.
+      if (aborted.error === undefined) {
+        expect(['scene', 'write']).toContain(stage);
+        return;
+      }
+      expect(aborted.error).toBeInstanceOf(AbortError);
+      expect(aborted.abortMs).toBeLessThan(1000);
+      expect(device.memory().liveTensors).toBe(baseline);
+      const resumed = await run({ ...settings, resume: true });
+      expect(resumed.error).toBeUndefined();
+      expect(resumed.result?.outputHash).toBe(reference.result?.outputHash);
+    },
+  );
 
   test('aborted in the middle of denoising, it goes on from the last finished step', async () => {
     const settings = settingsFor({ steps: 12 });
@@ -189,7 +220,10 @@ describe('edit', () => {
   });
 
   test('the mosaic can be encoded as one picture, whole or in tiles, with noise shared by the cells', async () => {
-    const grid = await writeRandomTinyModel(join(root, 'model-grid'), device, { settings: { vae_input: 'grid', view_size: 48 }, withVerifier: false });
+    const grid = await writeRandomTinyModel(join(root, 'model-grid'), device, {
+      settings: { vae_input: 'grid', view_size: 48 },
+      withVerifier: false,
+    });
     const whole = await run(settingsFor({ model: grid, noise: 'shared' }));
     const tiles = await run(settingsFor({ model: grid, noise: 'shared', vaeTile: 64 }));
     expect(whole.error).toBeUndefined();

@@ -22,12 +22,24 @@ const root = mkdtempSync(join(tmpdir(), 'rl3dedit-leak-'));
 const device = Device.open('cpu');
 try {
   const scene = join(root, 'scene');
-  await writeScene(sampleScene(seedOf('test', 0)), scene, { width: 128, height: 128, spp: 4 }, nativeRenderer().raycast);
+  await writeScene(
+    sampleScene(seedOf('test', 0)),
+    scene,
+    { width: 128, height: 128, spp: 4 },
+    nativeRenderer().raycast,
+  );
   const baseline = device.memory().liveTensors;
   const rssMb = [];
   for (let i = 0; i < runs; i++) {
     const settings = editSchema.parse({
-      scene, model, prompt: 'turn the photo into sepia', out: join(root, 'out'), overwrite: true, device: 'cpu', seed: i, steps: 4,
+      scene,
+      model,
+      prompt: 'turn the photo into sepia',
+      out: join(root, 'out'),
+      overwrite: true,
+      device: 'cpu',
+      seed: i,
+      steps: 4,
     });
     const app = edit(settings, { signal: new AbortController().signal });
     while (!(await app.next()).done);
@@ -36,7 +48,9 @@ try {
   }
   const growth = rssMb[runs - 1] / rssMb[4] - 1;
   const left = device.memory().liveTensors - baseline;
-  console.log(`resident memory: ${rssMb[4].toFixed(1)} MiB after 5 edits, ${rssMb[runs - 1].toFixed(1)} MiB after ${runs} (${(100 * growth).toFixed(1)} %)`);
+  console.log(
+    `resident memory: ${rssMb[4].toFixed(1)} MiB after 5 edits, ${rssMb[runs - 1].toFixed(1)} MiB after ${runs} (${(100 * growth).toFixed(1)} %)`,
+  );
   console.log(`tensors left: ${left}`);
   if (growth > 0.05 || left !== 0) process.exitCode = 1;
 } finally {

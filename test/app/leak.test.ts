@@ -16,7 +16,15 @@ test('edits leave no tensors and little memory behind', async () => {
   const tensors: number[] = [];
   for (let i = 0; i < runs; i++) {
     const settings = editSchema.parse({
-      scene, model, prompt: 'make it night', out: join(root, 'out'), overwrite: true, device: 'cpu', views: 3, seed: i, steps: 2,
+      scene,
+      model,
+      prompt: 'make it night',
+      out: join(root, 'out'),
+      overwrite: true,
+      device: 'cpu',
+      views: 3,
+      seed: i,
+      steps: 2,
     });
     const app = edit(settings, { signal: new AbortController().signal });
     while (!(await app.next()).done);
@@ -25,6 +33,6 @@ test('edits leave no tensors and little memory behind', async () => {
   }
   device.dispose();
   expect(tensors).toEqual(new Array(runs).fill(tensors[0]));
-  // Jest keeps every module and the compiler in the process, hence the slack; test/app/leak-50.mjs has the strict limit.
+  // Jest keeps every module and the compiler in the process, hence the slack; leak-50.mjs has the strict limit.
   expect(rssMb[runs - 1] - rssMb[4]).toBeLessThan(0.1 * rssMb[4]);
 });

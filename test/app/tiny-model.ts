@@ -63,8 +63,14 @@ export interface TinyModelOptions {
   withVerifier?: boolean;
 }
 
-/** Writes the folder: transformer, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, scheduler and verifier. */
-export async function writeRandomTinyModel(dir: string, device: Device, options: TinyModelOptions = {}): Promise<string> {
+/**
+ * Writes the folder: transformer, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, scheduler and verifier.
+ */
+export async function writeRandomTinyModel(
+  dir: string,
+  device: Device,
+  options: TinyModelOptions = {},
+): Promise<string> {
   const clipVocabulary = clipFiles(words);
   const unigram = unigramTokenizerJson(words);
   const clipTokenizer = new ClipTokenizer(clipVocabulary);
@@ -97,7 +103,12 @@ export async function writeRandomTinyModel(dir: string, device: Device, options:
     view_size: 32,
     ...options.settings,
   };
-  const network = async (part: string, seed: number, config: object, build: (weights: Weights) => unknown): Promise<void> => {
+  const network = async (
+    part: string,
+    seed: number,
+    config: object,
+    build: (weights: Weights) => unknown,
+  ): Promise<void> => {
     const weights = new Weights(new RandomWeights(device, { seed, dtype: 'f32' }));
     build(weights);
     mkdirSync(join(dir, part), { recursive: true });
@@ -105,7 +116,12 @@ export async function writeRandomTinyModel(dir: string, device: Device, options:
     await writeSafetensors(join(dir, part, 'model.safetensors'), weights.parameters);
     for (const parameter of weights.parameters.values()) parameter.dispose();
   };
-  await network('transformer', 1, { ...transformer, ...settings }, (weights) => new FluxTransformer(weights, transformer));
+  await network(
+    'transformer',
+    1,
+    { ...transformer, ...settings },
+    (weights) => new FluxTransformer(weights, transformer),
+  );
   await network('vae', 2, vae, (weights) => new AutoencoderKL(weights, vae));
   await network('text_encoder', 3, clip, (weights) => new ClipTextEncoder(weights, clip));
   await network('text_encoder_2', 4, t5, (weights) => new T5Encoder(weights, t5));

@@ -71,7 +71,8 @@ Worst run(Device& device, DType dtype, const std::vector<ConvCase>& cases, bool 
 TEST_CASE("conv2d and its gradients match float64") {
   for_each_device_and_isa([&](Device& device, const std::string& where) {
     const Worst f32 = run(device, DType::f32, kCases), bf16 = run(device, DType::bf16, kCases);
-    std::printf("  %s: f32 y %.3g dx %.3g dw %.3g db %.3g, bf16 y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(), f32.y, f32.dx,
+    std::printf("  %s: f32 y %.3g dx %.3g dw %.3g db %.3g, bf16 y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(),
+        f32.y, f32.dx,
                 f32.dw, f32.db, bf16.y, bf16.dx, bf16.dw, bf16.db);
     // Worst observed on any ISA.
     CHECK_LE(f32.y, 9.37e-7 * 1.05);
@@ -109,7 +110,8 @@ TEST_CASE("the reference gradients agree with central differences") {
     const std::vector<float> values = random.normals(count);
     return std::vector<double>(values.begin(), values.end());
   };
-  std::vector<double> x = draw(2 * 2 * 5 * 6), w = draw(3 * 2 * 3 * 2), b = draw(3), dy = draw(2 * 3 * s.out_h * s.out_w);
+  std::vector<double> x = draw(2 * 2 * 5 * 6), w = draw(3 * 2 * 3 * 2), b = draw(3),
+      dy = draw(2 * 3 * s.out_h * s.out_w);
   const ConvReference at = conv_reference(s, x, w, &b, dy);
   auto loss = [&] {
     const ConvReference r = conv_reference(s, x, w, &b, dy);
@@ -140,7 +142,8 @@ TEST_CASE("conv2d without batch, with NaN, and whatever the number of threads") 
   const Ints around = {1, 1, 1, 1};
   const Tensor none = Tensor::empty(*device, {0, 4, 6, 6});
   CHECK(conv2d(none, w.tensor, Tensor{}, 1, around).shape() == Shape({0, 5, 6, 6}));
-  const std::vector<Tensor> empty = conv2d_bwd(Tensor::empty(*device, {0, 5, 6, 6}), none, w.tensor, 1, around, true, true, true);
+  const std::vector<Tensor> empty = conv2d_bwd(Tensor::empty(*device, {0, 5, 6, 6}), none, w.tensor, 1, around, true,
+      true, true);
   CHECK(empty[0].shape() == none.shape());
   for (double value : read(empty[1])) CHECK(value == 0);
   for (double value : read(empty[2])) CHECK(value == 0);

@@ -1,4 +1,5 @@
-// Shared by the tests of the image ops: tensors with their values, the devices and ISAs to run on, convolution in float64.
+// Shared by the tests of the image ops: tensors with their values, the devices and ISAs to run on, convolution in
+// float64.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,5 @@
-// conv_transpose2d forward and backward against float64: it is the gradient map of a convolution, whose reference is in conv_reference.h.
+// conv_transpose2d forward and backward against float64: it is the gradient map of a convolution, whose reference is in
+// conv_reference.h.
 #include "native/ops/conv/conv_transpose2d.h"
 
 #include <limits>
@@ -21,7 +22,8 @@ const std::vector<TransposeCase> kCases = {
 
 void run(Device& device, DType dtype, double worst[4]) {
   for (const TransposeCase& c : kCases) {
-    const cpu::ConvShape s{c.batch, c.out, (c.height - 1) * c.stride + c.kernel_h, (c.width - 1) * c.stride + c.kernel_w,
+    const cpu::ConvShape s{c.batch, c.out, (c.height - 1) * c.stride + c.kernel_h,
+        (c.width - 1) * c.stride + c.kernel_w,
                            c.in, c.height, c.width, c.kernel_h, c.kernel_w, c.stride, 0, 0};
     Random random(static_cast<uint64_t>(c.in * 100 + c.width));
     const Sample x(device, {c.batch, c.in, c.height, c.width}, dtype, random);
@@ -52,7 +54,8 @@ TEST_CASE("conv_transpose2d and its gradients match float64") {
     double f32[4] = {}, bf16[4] = {};
     run(device, DType::f32, f32);
     run(device, DType::bf16, bf16);
-    std::printf("  %s: f32 y %.3g dx %.3g dw %.3g db %.3g, bf16 y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(), f32[0],
+    std::printf("  %s: f32 y %.3g dx %.3g dw %.3g db %.3g, bf16 y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(),
+        f32[0],
                 f32[1], f32[2], f32[3], bf16[0], bf16[1], bf16[2], bf16[3]);
     for (int i = 0; i < 4; ++i) {
       CHECK_LE(f32[i], 6.65e-7 * 1.05);  // worst observed, any ISA
@@ -67,12 +70,14 @@ TEST_CASE("conv_transpose2d without bias, without batch, and with NaN") {
   const Sample w(*device, {2, 3, 2, 2}, DType::f32, random);
   const Tensor none = Tensor::empty(*device, {0, 2, 4, 4});
   CHECK(conv_transpose2d(none, w.tensor, Tensor{}, 2).shape() == Shape({0, 3, 8, 8}));
-  const std::vector<Tensor> grads = conv_transpose2d_bwd(Tensor::empty(*device, {0, 3, 8, 8}), none, w.tensor, 2, true, true, true);
+  const std::vector<Tensor> grads = conv_transpose2d_bwd(Tensor::empty(*device, {0, 3, 8, 8}), none, w.tensor, 2,
+      true, true, true);
   for (double value : read(grads[1])) CHECK(value == 0);
   for (double value : read(grads[2])) CHECK(value == 0);
   std::vector<float> values(2 * 3 * 3, 1);
   values[4] = std::numeric_limits<float>::quiet_NaN();  // pixel (1, 1) of channel 0
-  const std::vector<double> y = read(conv_transpose2d(upload(*device, {1, 2, 3, 3}, DType::f32, values), w.tensor, Tensor{}, 2));
+  const std::vector<double> y = read(conv_transpose2d(upload(*device, {1, 2, 3, 3}, DType::f32, values), w.tensor,
+      Tensor{}, 2));
   for (int64_t i = 0; i < 3 * 36; ++i) {
     const int64_t row = i % 36 / 6, column = i % 6;
     CHECK(std::isnan(y[static_cast<size_t>(i)]) == (row / 2 == 1 && column / 2 == 1));

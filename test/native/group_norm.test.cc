@@ -1,4 +1,5 @@
-// group_norm with and without SiLU against float64, gradients against float64 formulas that are themselves checked by central differences.
+// group_norm with and without SiLU against float64, gradients against float64 formulas that are themselves checked by
+// central differences.
 #include "native/ops/conv/group_norm.h"
 
 #include <limits>
@@ -15,7 +16,8 @@ struct NormCase {
   int64_t batch, channels, height, width, groups;
 };
 
-const std::vector<NormCase> kCases = {{2, 8, 9, 7, 4}, {1, 32, 24, 24, 32}, {3, 6, 1, 1, 2}, {2, 64, 33, 31, 8}, {1, 4, 50, 40, 1}};
+const std::vector<NormCase> kCases = {{2, 8, 9, 7, 4}, {1, 32, 24, 24, 32}, {3, 6, 1, 1, 2}, {2, 64, 33, 31, 8},
+    {1, 4, 50, 40, 1}};
 constexpr double kEps = 1e-6;
 
 using Values = std::vector<double>;
@@ -69,12 +71,14 @@ Gradients backward(const NormCase& c, const Values& x, const Values& w, const Va
     const auto base = static_cast<size_t>(group * count);
     double mean = 0, var = 0;
     for (int64_t i = 0; i < count; ++i) mean += x[base + static_cast<size_t>(i)] / static_cast<double>(count);
-    for (int64_t i = 0; i < count; ++i) var += std::pow(x[base + static_cast<size_t>(i)] - mean, 2) / static_cast<double>(count);
+    for (int64_t i = 0; i < count; ++i) var += std::pow(x[base + static_cast<size_t>(i)] - mean,
+        2) / static_cast<double>(count);
     const double rstd = 1 / std::sqrt(var + kEps);
     double d_mean = 0, d_var = 0;
     Values dhat(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) {
-      const size_t at = base + static_cast<size_t>(i), channel = static_cast<size_t>(group % c.groups * width + i / pixels);
+      const size_t at = base + static_cast<size_t>(i),
+          channel = static_cast<size_t>(group % c.groups * width + i / pixels);
       const double hat = (x[at] - mean) * rstd, z = hat * w[channel] + b[channel], s = 1 / (1 + std::exp(-z));
       const double dz = silu ? dy[at] * (s + z * s * (1 - s)) : dy[at];
       g.dw[channel] += dz * hat;
@@ -110,9 +114,12 @@ TEST_CASE("the reference gradients agree with central differences") {
   const Values x = draw(48), w = draw(4), b = draw(4), dy = draw(48);
   for (bool silu : {false, true}) {
     const Gradients g = backward(c, x, w, b, dy, silu);
-    CHECK_LE(compare(g.dx, differences(x, [&](const Values& v) { return dot(forward(c, v, w, b, silu), dy); })).relative, 1e-8);
-    CHECK_LE(compare(g.dw, differences(w, [&](const Values& v) { return dot(forward(c, x, v, b, silu), dy); })).relative, 1e-8);
-    CHECK_LE(compare(g.db, differences(b, [&](const Values& v) { return dot(forward(c, x, w, v, silu), dy); })).relative, 1e-8);
+    CHECK_LE(compare(g.dx, differences(x, [&](const Values& v) { return dot(forward(c, v, w, b, silu), dy);
+        })).relative, 1e-8);
+    CHECK_LE(compare(g.dw, differences(w, [&](const Values& v) { return dot(forward(c, x, v, b, silu), dy);
+        })).relative, 1e-8);
+    CHECK_LE(compare(g.db, differences(b, [&](const Values& v) { return dot(forward(c, x, w, v, silu), dy);
+        })).relative, 1e-8);
   }
 }
 
@@ -124,10 +131,12 @@ TEST_CASE("group_norm and its gradients match float64") {
         for (bool silu : {false, true}) {
           Random random(static_cast<uint64_t>(c.channels));
           const Shape shape{c.batch, c.channels, c.height, c.width};
-          const Sample x(device, shape, dtype, random), w(device, {c.channels}, dtype, random), b(device, {c.channels}, dtype, random),
+          const Sample x(device, shape, dtype, random), w(device, {c.channels}, dtype, random),
+              b(device, {c.channels}, dtype, random),
               dy(device, shape, dtype, random);
           const std::vector<Tensor> out = group_norm(x.tensor, w.tensor, b.tensor, c.groups, kEps, silu);
-          const std::vector<Tensor> grads = group_norm_bwd(dy.tensor, x.tensor, w.tensor, b.tensor, out[1], c.groups, silu, true);
+          const std::vector<Tensor> grads = group_norm_bwd(dy.tensor, x.tensor, w.tensor, b.tensor, out[1], c.groups,
+              silu, true);
           const Gradients g = backward(c, x.values, w.values, b.values, dy.values, silu);
           const Values y = forward(c, x.values, w.values, b.values, silu);
           const Tensor* actual[4] = {&out[0], &grads[0], &grads[1], &grads[2]};
@@ -135,7 +144,8 @@ TEST_CASE("group_norm and its gradients match float64") {
           for (int i = 0; i < 4; ++i) worst[i] = std::max(worst[i], compare(read(*actual[i]), *expected[i]).relative);
         }
       }
-      std::printf("  %s %s: y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(), name_of(dtype), worst[0], worst[1], worst[2], worst[3]);
+      std::printf("  %s %s: y %.3g dx %.3g dw %.3g db %.3g\n", where.c_str(), name_of(dtype), worst[0], worst[1],
+          worst[2], worst[3]);
       // f32: worst observed on any ISA 3.36e-7; bf16: half a unit of the last place.
       for (double error : worst) CHECK_LE(error, dtype == DType::f32 ? 3.36e-7 * 1.05 : 0x1p-8);
     }
@@ -166,7 +176,8 @@ TEST_CASE("group_norm without batch, with NaN in one group, and whatever the num
   Random random(2);
   std::vector<float> values = random.normals(4 * 9);
   values[3] = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<double> y = read(group_norm(upload(*device, {1, 4, 3, 3}, DType::f32, values), w, b, 2, kEps, true)[0]);
+  const std::vector<double> y = read(group_norm(upload(*device, {1, 4, 3, 3}, DType::f32, values), w, b, 2, kEps,
+      true)[0]);
   for (size_t i = 0; i < y.size(); ++i) CHECK(std::isnan(y[i]) == (i < 18));
 
   const Sample x(*device, {4, 16, 40, 40}, DType::f32, random), gamma(*device, {16}, DType::f32, random);

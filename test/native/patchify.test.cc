@@ -11,7 +11,8 @@ TEST_CASE("patchify orders channel, row, column within a token, and unpatchify u
       int64_t batch, channels, height, width, patch;
     };
     for (DType dtype : {DType::f32, DType::bf16}) {
-      for (const PatchCase& c : {PatchCase{2, 16, 6, 8, 2}, PatchCase{1, 3, 28, 42, 14}, PatchCase{3, 5, 4, 7, 1}, PatchCase{1, 1, 3, 3, 3}}) {
+      for (const PatchCase& c : {PatchCase{2, 16, 6, 8, 2}, PatchCase{1, 3, 28, 42, 14}, PatchCase{3, 5, 4, 7, 1},
+          PatchCase{1, 1, 3, 3, 3}}) {
         Random random(6);
         const Sample x(device, {c.batch, c.channels, c.height, c.width}, dtype, random);
         std::vector<double> expected;
@@ -21,9 +22,11 @@ TEST_CASE("patchify orders channel, row, column within a token, and unpatchify u
               for (int64_t channel = 0; channel < c.channels; ++channel)
                 for (int64_t i = top; i < top + c.patch; ++i)
                   for (int64_t j = left; j < left + c.patch; ++j)
-                    expected.push_back(x.values[static_cast<size_t>(((b * c.channels + channel) * c.height + i) * c.width + j)]);
+                    expected.push_back(x.values[static_cast<size_t>(((b * c.channels + channel) * c.height + i) *
+                        c.width + j)]);
         const Tensor tokens = patchify(x.tensor, c.patch);
-        CHECK(tokens.shape() == Shape({c.batch, c.height / c.patch * (c.width / c.patch), c.channels * c.patch * c.patch}));
+        CHECK(tokens.shape() == Shape({c.batch, c.height / c.patch * (c.width / c.patch),
+            c.channels * c.patch * c.patch}));
         CHECK(read(tokens) == expected);
         const Tensor back = unpatchify(tokens, c.patch, c.height, c.width);
         CHECK(back.shape() == x.tensor.shape());

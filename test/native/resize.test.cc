@@ -55,7 +55,8 @@ Tensor backward(Kind kind, const Tensor& dy, int64_t height, int64_t width) {
 struct Size {
   int64_t in_h, in_w, out_h, out_w;
 };
-const std::vector<Size> kSizes = {{7, 9, 14, 18}, {37, 37, 12, 20}, {5, 8, 5, 8}, {1, 1, 3, 4}, {6, 5, 1, 1}, {19, 19, 37, 37}, {23, 4, 7, 31}};
+const std::vector<Size> kSizes = {{7, 9, 14, 18}, {37, 37, 12, 20}, {5, 8, 5, 8}, {1, 1, 3, 4}, {6, 5, 1, 1},
+    {19, 19, 37, 37}, {23, 4, 7, 31}};
 
 }  // namespace
 
@@ -66,7 +67,8 @@ TEST_CASE("resize and its gradient match float64") {
       for (const Size& s : kSizes) {
         for (DType dtype : {DType::f32, DType::bf16}) {
           Random random(static_cast<uint64_t>(s.in_h));
-          const Sample x(device, {2, 3, s.in_h, s.in_w}, dtype, random), dy(device, {2, 3, s.out_h, s.out_w}, dtype, random);
+          const Sample x(device, {2, 3, s.in_h, s.in_w}, dtype, random),
+              dy(device, {2, 3, s.out_h, s.out_w}, dtype, random);
           std::vector<double> y(dy.values.size(), 0), dx(x.values.size(), 0);
           for (int64_t i = 0; i < s.out_h; ++i)
             for (int64_t u = 0; u < s.in_h; ++u) {
@@ -90,7 +92,8 @@ TEST_CASE("resize and its gradient match float64") {
           at[1] = std::max(at[1], compare(read(backward(kind, dy.tensor, s.in_h, s.in_w)), dx).relative);
         }
       }
-      std::printf("  %s kind %d: f32 y %.3g dx %.3g, bf16 y %.3g dx %.3g\n", where.c_str(), static_cast<int>(kind), worst[0][0],
+      std::printf("  %s kind %d: f32 y %.3g dx %.3g, bf16 y %.3g dx %.3g\n", where.c_str(), static_cast<int>(kind),
+          worst[0][0],
                   worst[0][1], worst[1][0], worst[1][1]);
       for (int i = 0; i < 2; ++i) {
         CHECK_LE(worst[0][i], 1.82e-7 * 1.05);  // worst observed

@@ -80,6 +80,8 @@ TEST_CASE("unary: kinks, NaN, empty tensors, wrong arguments") {
       CHECK(unary(upload(*device, {0, 3}, {}), function.kind).numel() == 0);
     }
     CHECK(download(unary(upload(*device, {3}, {-200, 0, 200}), "softplus")) == (Values{0, static_cast<float>(std::log(2.0)), 200}));
+    const Values logs = download(unary(upload(*device, {4}, {0, INFINITY, -1, 1e-40}), "log"));
+    CHECK(logs[0] == -INFINITY && logs[1] == INFINITY && std::isnan(logs[2]) && std::fabs(logs[3] + 92.1034) < 1e-4);
     CHECK_THROWS(unary(one, "cosine"));
     CHECK_THROWS(unary_bwd(upload(*device, {3}, Values(3)), one, "exp"));
     CHECK_THROWS(unary(upload(*device, {1}, {1}, DType::i32), "exp"));

@@ -13,7 +13,8 @@ TEST_CASE("upsample_nearest2x copies, its gradient sums") {
       for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{1, 1, 1, 1}, Shape{3, 8, 16, 33}}) {
         Random random(4);
         const int64_t height = shape[2], width = shape[3], planes = shape[0] * shape[1];
-        const Sample x(device, shape, dtype, random), dy(device, {shape[0], shape[1], 2 * height, 2 * width}, dtype, random);
+        const Sample x(device, shape, dtype, random),
+            dy(device, {shape[0], shape[1], 2 * height, 2 * width}, dtype, random);
         std::vector<double> y(dy.values.size()), dx(x.values.size(), 0);
         for (int64_t plane = 0; plane < planes; ++plane)
           for (int64_t i = 0; i < 2 * height; ++i)

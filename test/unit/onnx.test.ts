@@ -35,7 +35,11 @@ writeFileSync(
   onnxFile({
     inputs: { x: [1024, 1024] },
     outputs: { h12: [1024, 1024] },
-    nodes: Array.from({ length: 12 }, (_, i) => ({ op: 'MatMul', inputs: [i === 0 ? 'x' : `h${i}`, 'x'], outputs: [`h${i + 1}`] })),
+    nodes: Array.from({ length: 12 }, (_, i) => ({
+      op: 'MatMul',
+      inputs: [i === 0 ? 'x' : `h${i}`, 'x'],
+      outputs: [`h${i + 1}`],
+    })),
   }),
 );
 
@@ -55,13 +59,19 @@ describe('OnnxModule', () => {
 
   test('runs asked for at once answer in order', async () => {
     const module = await OnnxModule.open(simple);
-    const results = await Promise.all([1, 2, 3].map((value) => module.run({ x: { data: new Float32Array(3).fill(value), shape: [1, 3] } })));
+    const results = await Promise.all(
+      [1, 2, 3].map((value) => module.run({ x: { data: new Float32Array(3).fill(value), shape: [1, 3] } })),
+    );
     expect(results.map(({ z }) => Number(z.data[0]))).toEqual([1, 2, 3]);
     await module.dispose();
   });
 
   test('passes the perceptual reference case', async () => {
-    const { tensors } = await runParity(join(__dirname, '../golden/onnx-perceptual'), { device, dtype: 'f32', signal: new AbortController().signal });
+    const { tensors } = await runParity(join(__dirname, '../golden/onnx-perceptual'), {
+      device,
+      dtype: 'f32',
+      signal: new AbortController().signal,
+    });
     expect(tensors.map(({ name }) => name)).toEqual(['distance']);
     // The same runtime wrote the case; another version may sum in another order.
     expect(tensors[0].relError).toBeLessThan(1e-5);
@@ -72,7 +82,11 @@ describe('OnnxModule', () => {
     ['an unknown input', { x: matrix, w: matrix }, /no input 'w'/],
     ['a wrong type', { x: { data: new Int32Array(6), shape: [2, 3] } }, /float32 \[n,3\], got int32/],
     ['a wrong size', { x: { data: new Float32Array(8), shape: [2, 4] } }, /\[n,3\], got float32 \[2,4\]/],
-    ['data that does not fill its shape', { x: { data: new Float32Array(5), shape: [2, 3] } }, /6 elements, the data has 5/],
+    [
+      'data that does not fill its shape',
+      { x: { data: new Float32Array(5), shape: [2, 3] } },
+      /6 elements, the data has 5/,
+    ],
   ])('refuses %s', async (_, feeds, message) => {
     const module = await OnnxModule.open(simple);
     const failed = module.run(feeds);
@@ -93,7 +107,10 @@ describe('OnnxModule', () => {
   test('an abort rejects at once and ends the module', async () => {
     const module = await OnnxModule.open(slow);
     const controller = new AbortController();
-    const running = module.run({ x: { data: new Float32Array(1024 * 1024), shape: [1024, 1024] } }, { signal: controller.signal });
+    const running = module.run(
+      { x: { data: new Float32Array(1024 * 1024), shape: [1024, 1024] } },
+      { signal: controller.signal },
+    );
     setTimeout(() => controller.abort(), 20);
     const begun = performance.now();
     await expect(running).rejects.toThrow(AbortError);
@@ -124,7 +141,12 @@ describe('a verifier from an ONNX file', () => {
         outputs: { depth_conf: ['v', 'h', 'w'], world_points_conf: ['v', 'h', 'w'], pose_enc: [2, 9] },
         nodes: [
           { op: 'ReduceMax', inputs: ['images'], outputs: ['depth_conf'], attributes: { axes: [1], keepdims: 0 } },
-          { op: 'ReduceMean', inputs: ['images'], outputs: ['world_points_conf'], attributes: { axes: [1], keepdims: 0 } },
+          {
+            op: 'ReduceMean',
+            inputs: ['images'],
+            outputs: ['world_points_conf'],
+            attributes: { axes: [1], keepdims: 0 },
+          },
           { op: 'Identity', inputs: ['poses'], outputs: ['pose_enc'] },
         ],
         constants: { poses: { shape: [2, 9], data: [...identityPose, 1, 2, 3, ...identityPose.slice(3)] } },
@@ -144,6 +166,8 @@ describe('a verifier from an ONNX file', () => {
   });
 
   test('needs those outputs', async () => {
-    await expect(openVerifier(device, { weights: simple, where: simple }, { dtype: 'f32' })).rejects.toThrow(/depth_conf.*inputs x \[n,3\] and outputs y, z/);
+    await expect(openVerifier(device, { weights: simple, where: simple }, { dtype: 'f32' })).rejects.toThrow(
+      /depth_conf.*inputs x \[n,3\] and outputs y, z/,
+    );
   });
 });

@@ -116,14 +116,17 @@ test('resizeBicubic uses the two kernels of PyTorch', async () => {
   // Weights sum to one at the borders too.
   const ones = device.tensor(new Float32Array(7).fill(1), [1, 1, 1, 7]);
   for (const width of [3, 5, 14]) {
-    for (const value of await resizeBicubic(ones, 1, width, { antialias: true }).toFloat32()) expect(value).toBeCloseTo(1, 6);
+    for (const value of await resizeBicubic(ones, 1, width,
+        { antialias: true }).toFloat32()) expect(value).toBeCloseTo(1, 6);
   }
 });
 
-// Worst observed on any instruction set: 9.07e-6 (ops that are linear in each input), 4.61e-5 (group norm, where h² counts).
+// Worst observed on any instruction set: 9.07e-6 (ops that are linear in each input), 4.61e-5 (group norm, where h²
+// counts).
 test.each<[string, number[][], (inputs: Tensor[]) => Tensor]>([
   ['conv2d', [[2, 3, 7, 6], [4, 3, 3, 3], [4]], ([x, w, b]) => conv2d(x, w, b, { padding: [1, 1, 1, 1] })],
-  ['conv2d stride 2', [[2, 3, 8, 8], [4, 3, 3, 3], [4]], ([x, w, b]) => conv2d(x, w, b, { stride: 2, padding: [0, 0, 1, 1] })],
+  ['conv2d stride 2', [[2, 3, 8, 8], [4, 3, 3, 3], [4]],
+      ([x, w, b]) => conv2d(x, w, b, { stride: 2, padding: [0, 0, 1, 1] })],
   ['convTranspose2d', [[2, 3, 4, 5], [3, 2, 4, 4], [2]], ([x, w, b]) => convTranspose2d(x, w, b, { stride: 4 })],
   ['upsampleNearest2x', [[2, 3, 4, 5]], ([x]) => upsampleNearest2x(x)],
   ['resizeBilinear', [[1, 2, 5, 7]], ([x]) => resizeBilinear(x, 9, 4, { alignCorners: true })],
@@ -135,10 +138,12 @@ test.each<[string, number[][], (inputs: Tensor[]) => Tensor]>([
 });
 
 test('the tape differentiates groupNorm with silu, and chains of ops', async () => {
-  const norm = await gradientError([[2, 4, 5, 6], [4], [4]], ([x, w, b]) => groupNorm(x, w, b, 2, 1e-6, { silu: true }));
+  const norm = await gradientError([[2, 4, 5, 6], [4], [4]],
+      ([x, w, b]) => groupNorm(x, w, b, 2, 1e-6, { silu: true }));
   expect(norm).toBeLessThan(4.61e-5 * 1.05);
   const chain = await gradientError([[2, 3, 6, 6], [4, 3, 3, 3], [4], [4], [2, 4, 3, 3]], ([x, w, gamma, beta, v]) =>
-    conv2d(upsampleNearest2x(groupNorm(conv2d(x, w, null, { padding: [1, 1, 1, 1] }), gamma, beta, 2, 1e-6, { silu: true })), v),
+    conv2d(upsampleNearest2x(groupNorm(conv2d(x, w, null, { padding: [1, 1, 1, 1] }), gamma, beta, 2, 1e-6,
+        { silu: true })), v),
   );
   expect(chain).toBeLessThan(4.61e-5 * 1.05);
 });
@@ -155,9 +160,11 @@ test('gradients are only computed where they are needed', () => {
 test('wrong shapes are typed errors that show both', () => {
   const x = device.tensor(numbers(18, 1), [1, 2, 3, 3]);
   expect(() => conv2d(x, device.tensor(numbers(12, 1), [4, 3, 1, 1]))).toThrow(ShapeError);
-  expect(() => conv2d(x, device.tensor(numbers(12, 1), [4, 3, 1, 1]))).toThrow(/\[O,2,kh,kw\].*\[4,3,1,1\].*\[1,2,3,3\]/);
+  expect(() => conv2d(x, device.tensor(numbers(12, 1),
+      [4, 3, 1, 1]))).toThrow(/\[O,2,kh,kw\].*\[4,3,1,1\].*\[1,2,3,3\]/);
   expect(() => conv2d(x, device.tensor(numbers(32, 1), [1, 2, 4, 4]))).toThrow(/does not fit/);
-  expect(() => groupNorm(x, device.tensor([1, 1]), device.tensor([1, 1]), 3)).toThrow(/2 channels cannot be cut into 3 groups/);
+  expect(() => groupNorm(x, device.tensor([1, 1]), device.tensor([1, 1]),
+      3)).toThrow(/2 channels cannot be cut into 3 groups/);
   expect(() => patchify(x, 2)).toThrow(/multiples of the patch size 2/);
   expect(() => resizeBilinear(x, 0, 4)).toThrow(ShapeError);
   x.dispose();

@@ -56,7 +56,6 @@ describe('training sets of the verifier', () => {
   it('see the same surface in different views at the same point', () => {
     const { depth, points, poses } = set(12, { disagreement: 'none' });
     const cameras = decodePoses(poses, size, size);
-    // Points of view 0 land in view 1 at the depth seen there, but where something stands in between or an edge is near.
     const m = cameras[1].extrinsics;
     // All views of a scene share their lens; the encoding leaves out its principal point.
     const { fx, fy, cx, cy } = sampleScene(seedOf('train', 12)).cameras.views[0];
@@ -68,7 +67,10 @@ describe('training sets of the verifier', () => {
       const [u, v] = [size * ((fx * c[0]) / c[2] + cx), size * ((fy * c[1]) / c[2] + cy)];
       if (!(u >= 1 && v >= 1 && u < size - 1 && v < size - 1)) continue;
       seen += 1;
-      if (Math.abs(depth[pixels + Math.floor(v) * size + Math.floor(u)] / c[2] - 1) < 0.1) agree += 1;
+      const around = [-1, 0, 1].flatMap((dy) => [-1, 0, 1].map((dx) => depth[pixels + Math.floor(v + dy) * size + Math.floor(u + dx)]));
+      // Behind what view 1 sees: hidden there. In front of it: impossible.
+      expect(c[2]).toBeGreaterThan(0.98 * Math.min(...around));
+      if (c[2] < 1.02 * Math.max(...around)) agree += 1;
     }
     expect(seen).toBeGreaterThan(pixels / 4);
     expect(agree / seen).toBeGreaterThan(0.8);

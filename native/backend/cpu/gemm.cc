@@ -6,6 +6,7 @@
 #include "native/backend/cpu/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #if defined(__linux__)
@@ -24,13 +25,11 @@ namespace {
 // Longest k packed at once, and the most bytes of packed B: bounds the shared buffer.
 constexpr int64_t kSliceK = 8192;
 constexpr int64_t kPackedBytes = 32 << 20;
-// Below this many multiply-adds a task is not worth another thread (about 2 microseconds of work).
 constexpr int64_t kHugePage = 2 << 20;
-constexpr double kTaskWork = 2e5;
 // With fewer tiles than this and a long k, k is cut into parts that are summed in order (dW = dY^T X).
 constexpr int64_t kSplitTiles = 16, kSplitK = 512, kMaxParts = 16;
 
-thread_local Workspace packed_a, packed_b, scratch_c, few_rows, bias_row, parts_c;
+thread_local Workspace packed_a, packed_b, shared_a, scratch_c, few_rows, bias_row, parts_c;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -102,7 +101,7 @@ void multiply_few(const GemmKernels& kernels, const Problem& p) {
   float* sums = in_place ? static_cast<float*>(p.c) : scratch_c.floats(p.m * p.n);
   const int64_t stride = in_place ? p.c_row_stride : p.n;
   // These kernels run at a fifth of the speed of the tiled ones, so a fifth of the work is worth a thread.
-  const auto grain = static_cast<int64_t>(0.2 * kTaskWork / static_cast<double>(rows * p.k)) + 1;
+  const auto grain = static_cast<int64_t>(0.2 * kernels.f32.task_work / static_cast<double>(rows * p.k)) + 1;
   ThreadPool::instance().parallel_for(ceil_div(count, 4), ceil_div(grain, 4), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * 4, last = std::min(end * 4, count);
     kernels.dot_few(static_cast<int>(rows), p.k, left, left_stride, stream, first, last, sums, few_is_a ? stride : 1,
@@ -118,6 +117,9 @@ void multiply_few(const GemmKernels& kernels, const Problem& p) {
 
 // --- the general path -------------------------------------------------------------------------------------------------
 
+// How A is read: packed; f32 units in place; rows of bf16 in place, but for a last panel of fewer rows.
+enum class ReadA { packed, units, rows };
+
 struct Slice {
   const Problem& p;
   const TileKernel& kernel;
@@ -125,36 +127,75 @@ struct Slice {
   bool first, last;           // of the slices
   int64_t j0, columns;        // this column chunk
   const char* b_panels;       // packed, or null to read B in place
-  bool pack_a;
+  ReadA a_in;
+  const char* a_panels = nullptr;  // packed for all tasks, or null: each task packs its own
 
   int64_t blocks() const { return std::max<int64_t>(1, ceil_div(k_count, kernel.kc)); }
+
+  // Panels of one k block lie together: block-major, so that a block's panels are one stream.
+  const char* b_panel(int64_t block, int64_t j) const {
+    const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
+    return b_panels + kernel.panel_bytes(kernel.nr, kb) * ceil_div(columns, kernel.nr) +
+           j / kernel.nr * kernel.panel_bytes(kernel.nr, kn);
+  }
+
+  const char* a_panel(int64_t block, int64_t i) const {
+    const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
+    return a_panels + kernel.panel_bytes(kernel.mr, kb) * ceil_div(p.m, kernel.mr) +
+           i / kernel.mr * kernel.panel_bytes(kernel.mr, kn);
+  }
+
+  // Where A is read: a packed panel or its rows in place.
+  struct PanelOfA {
+    const void* data;
+    int64_t row_stride, k_stride;
+  };
+  PanelOfA panel_of_a(int64_t i, int m, const char* packed, int64_t k) const {
+    if (a_in == ReadA::units) {
+      const int64_t row_stride = p.a.k_contiguous ? p.a.stride : 1, k_stride = p.a.k_contiguous ? 1 : p.a.stride;
+      return {static_cast<const float*>(p.a.data) + i * row_stride + k * k_stride, row_stride, k_stride};
+    }
+    if (a_in == ReadA::rows && m == kernel.mr)
+      return {static_cast<const bf16*>(p.a.data) + i * p.a.stride + k, p.a.stride / 2, 1};
+    return {packed, 1, kernel.mr};
+  }
 
   // Rows [i0, i0 + rows) x columns [j0 + group, + width), over the k blocks of this slice.
   void run(int64_t i0, int64_t rows, int64_t group, int64_t width) const {
     const int mr = kernel.mr, nr = kernel.nr;
+    const int64_t row_panels = ceil_div(rows, mr), blocks_ = blocks();
+    // Sums: in C, in a buffer of the block's shape, or in one of whole tiles (all in one tile if k is not cut).
+    const bool in_c = p.sums_in_c() && !(kernel.blocked_sums && blocks_ > 1);
+    const bool in_tiles = !in_c && kernel.blocked_sums;
+    const int64_t tile = static_cast<int64_t>(mr) * nr, tiles = blocks_ > 1 ? row_panels * ceil_div(width, nr) : 1;
     float* sums;
     int64_t sums_stride;
-    const bool in_c = p.sums_in_c();
     if (in_c) {
       sums = static_cast<float*>(p.c) + i0 * p.c_row_stride + j0 + group;
       sums_stride = p.c_row_stride;
     } else {
-      sums_stride = round_up(width, 16);
-      sums = scratch_c.floats(rows * sums_stride);
+      sums_stride = in_tiles ? nr : round_up(width, 16);
+      sums = scratch_c.floats(in_tiles ? tiles * tile : rows * sums_stride);
     }
     const bool epilogue = last && (!in_c || p.needs_epilogue());
     const bool bias_in_tile = first && p.starts_from_bias();
-    const int64_t a_panels = ceil_div(rows, mr);
+    const float* late_bias = p.starts_from_bias() ? nullptr : p.bias;
+    const bool store_half = kernel.store_half && p.c_type == ElementType::bf16 && !p.needs_epilogue() && !p.accumulate;
     const KernelScope scope(kernel);
-    for (int64_t block = 0, blocks_ = blocks(); block < blocks_; ++block) {
+    for (int64_t block = 0; block < blocks_; ++block) {
       const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
-      const int64_t a_panel_bytes = kernel.panel_bytes(mr, kn);
-      char* a_block = nullptr;
-      if (pack_a) {
-        a_block = static_cast<char*>(packed_a.reserve(a_panels * a_panel_bytes));
-        for (int64_t panel = 0; panel < a_panels; ++panel)
-          kernel.pack_a(a_block + panel * a_panel_bytes, p.a, i0 + panel * mr,
-                        static_cast<int>(std::min<int64_t>(mr, rows - panel * mr)), k0 + kb, kn, p.round_bf16);
+      const int64_t a_panel_bytes = kernel.panel_bytes(mr, kn), b_panel_bytes = kernel.panel_bytes(nr, kn);
+      const char* a_block = nullptr;
+      if (a_panels) {
+        a_block = a_panel(block, i0);
+      } else if (a_in != ReadA::units) {
+        char* own = static_cast<char*>(packed_a.reserve(row_panels * a_panel_bytes));
+        a_block = own;
+        for (int64_t panel = 0; panel < row_panels; ++panel) {
+          const int m = static_cast<int>(std::min<int64_t>(mr, rows - panel * mr));
+          if (a_in == ReadA::rows && m == mr) continue;
+          kernel.pack_a(own + panel * a_panel_bytes, p.a, i0 + panel * mr, m, k0 + kb, kn, p.round_bf16);
+        }
       }
       const bool add = !(first && block == 0) || (in_c && p.accumulate);
       const bool done = epilogue && block + 1 == blocks_;
@@ -162,27 +203,42 @@ struct Slice {
         const int n = static_cast<int>(std::min<int64_t>(nr, width - j));
         const void* b;
         int64_t b_stride = nr;
+        // The next panel of B and the next block of A are fetched from far away meanwhile, a piece per tile.
+        Ahead ahead;
         if (b_panels) {
-          // Panels of one k block lie together: block-major, so that a block's panels are one stream.
-          b = b_panels + kernel.panel_bytes(nr, kb) * ceil_div(columns, nr) +
-              (group + j) / nr * kernel.panel_bytes(nr, kn);
+          b = b_panel(block, group + j);
+          if (j + nr < width) ahead.b = b_panel(block, group + j + nr);
+          else if (block + 1 < blocks_) ahead.b = b_panel(block + 1, group);
+          if (ahead.b) ahead.b_bytes = round_up(ceil_div(b_panel_bytes, row_panels), 64);
+          if (a_panels && block + 1 < blocks_) {
+            ahead.a_bytes = round_up(ceil_div(row_panels * a_panel_bytes, row_panels * ceil_div(width, nr)), 64);
+            ahead.a = a_panel(block + 1, i0) + j / nr * row_panels * ahead.a_bytes;
+          }
         } else {
           b = static_cast<const float*>(p.b.data) + (k0 + kb) * p.b.stride + j0 + group + j;
           b_stride = p.b.stride;
         }
         const float* init = bias_in_tile && block == 0 && p.bias ? p.bias + j0 + group + j : nullptr;
-        for (int64_t panel = 0; panel < a_panels; ++panel) {
+        for (int64_t panel = 0; panel < row_panels; ++panel) {
           const int64_t i = panel * mr;
           const int m = static_cast<int>(std::min<int64_t>(mr, rows - i));
-          float* c = sums + i * sums_stride + j;
-          if (pack_a) {
-            kernel.multiply(m, n, kn, a_block + panel * a_panel_bytes, 1, mr, b, b_stride, c, sums_stride, init, add);
+          float* c = in_tiles ? sums + (tiles > 1 ? (j / nr * row_panels + panel) * tile : 0) : sums + i * sums_stride + j;
+          const PanelOfA a = panel_of_a(i0 + i, m, a_block + panel * a_panel_bytes, k0 + kb);
+          if (kernel.multiply_ahead) {
+            kernel.multiply_ahead(m, n, kn, a.data, a.row_stride, a.k_stride, b, b_stride, c, sums_stride, init, add,
+                                  ahead);
+            ahead.a += ahead.a_bytes, ahead.b += ahead.b_bytes;
           } else {
-            const int64_t row_stride = p.a.k_contiguous ? p.a.stride : 1, k_stride = p.a.k_contiguous ? 1 : p.a.stride;
-            const float* a = static_cast<const float*>(p.a.data) + (i0 + i) * row_stride + (k0 + kb) * k_stride;
-            kernel.multiply(m, n, kn, a, row_stride, k_stride, b, b_stride, c, sums_stride, init, add);
+            kernel.multiply(m, n, kn, a.data, a.row_stride, a.k_stride, b, b_stride, c, sums_stride, init, add);
           }
-          if (done) finish(p, p.starts_from_bias() ? nullptr : p.bias, i0 + i, m, j0 + group + j, n, c, sums_stride);
+          if (!done) continue;
+          const int64_t row = i0 + i, column = j0 + group + j;
+          if (store_half) {
+            kernel.store_half(m, n, c, sums_stride, advance(p.c, p.c_type, row * p.c_row_stride + column), p.c_row_stride,
+                              p.bias ? p.bias + column : nullptr);
+          } else {
+            finish(p, late_bias, row, m, column, n, c, sums_stride);
+          }
         }
       }
     }
@@ -195,7 +251,7 @@ void run_tasks(const Slice& slice) {
   const TileKernel& kernel = slice.kernel;
   ThreadPool& pool = ThreadPool::instance();
   const double work = static_cast<double>(p.m) * static_cast<double>(slice.columns) * static_cast<double>(slice.k_count);
-  const int64_t wanted = pool.size() == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kTaskWork), 1, 4 * pool.size());
+  const int64_t wanted = pool.size() == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kernel.task_work), 1, 4 * pool.size());
   int64_t rows = std::min(round_up(p.m, kernel.mr), kernel.mc);
   int64_t width = std::min(slice.columns, kernel.nc);
   auto tasks = [&] { return ceil_div(p.m, rows) * ceil_div(slice.columns, width); };
@@ -206,48 +262,66 @@ void run_tasks(const Slice& slice) {
   // Even blocks instead of a small last one.
   rows = round_up(ceil_div(p.m, ceil_div(p.m, rows)), kernel.mr);
   const int64_t row_tasks = ceil_div(p.m, rows), column_tasks = ceil_div(slice.columns, width);
-  pool.parallel_for(row_tasks * column_tasks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
+  // Each thread takes the next task: finer than the pool's ranges, so that a thread that was descheduled delays nobody.
+  const int64_t count = row_tasks * column_tasks;
+  std::atomic<int64_t> next{0};
+  pool.parallel_for(std::min<int64_t>(count, pool.size()), 1, [&](int64_t, int64_t) {
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
       const int64_t i = task / column_tasks * rows, j = task % column_tasks * width;
       slice.run(i, std::min(rows, p.m - i), j, std::min(width, slice.columns - j));
     }
   });
 }
 
+// Packs vectors [w0, w0 + count) over the slice, by all threads. -> panels, block-major: one k block's lie together
+const char* pack_all(const Slice& slice, const PanelSource& source, int64_t w0, int64_t count, int width, PackPanel pack,
+                     Workspace& workspace) {
+  const TileKernel& kernel = slice.kernel;
+  const int64_t panels = ceil_div(count, width), blocks = slice.blocks();
+  char* buffer = static_cast<char*>(workspace.reserve(kernel.panel_bytes(width, slice.k_count) * panels + 64));
+  const int64_t panel_work = std::min(kernel.kc, slice.k_count) * width;
+  ThreadPool::instance().parallel_for(blocks * panels, 8192 / (panel_work + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      // Neighbouring items read on along k or across it, whichever is contiguous.
+      const int64_t block = source.k_contiguous ? item % blocks : item / panels;
+      const int64_t panel = source.k_contiguous ? item / blocks : item % panels;
+      const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, slice.k_count - kb);
+      pack(buffer + kernel.panel_bytes(width, kb) * panels + panel * kernel.panel_bytes(width, kn), source,
+           w0 + panel * width, static_cast<int>(std::min<int64_t>(width, count - panel * width)), slice.k0 + kb, kn,
+           slice.p.round_bf16);
+    }
+  });
+  return buffer;
+}
+
 void multiply_tiled(const TileKernel& kernel, const Problem& p) {
   const int64_t slice_k = std::min(p.k, kSliceK);
   // A partial sum that cannot live in C must be finished within one slice.
-  const bool one_slice = !p.sums_in_c();
+  const bool one_slice = !p.sums_in_c() || kernel.blocked_sums;
   const int64_t step_k = one_slice ? std::max<int64_t>(p.k, 1) : std::max<int64_t>(slice_k, 1);
   const int64_t chunk = std::clamp<int64_t>(
-      kPackedBytes / std::max<int64_t>(1, kernel.panel_bytes(kernel.nr, step_k)) * kernel.nr, kernel.nr, 2048);
+      kPackedBytes / std::max<int64_t>(1, kernel.panel_bytes(kernel.nr, step_k)) * kernel.nr, kernel.nr, kernel.share_a ? 4096 : 2048);
   const bool f32_operands = kernel.element_bytes == 4 && !p.round_bf16;
   // Packing a row-major f32 B only pays when its panels are read often. A transposed one must be packed.
   const bool direct_b = kernel.direct && f32_operands && p.b.type == ElementType::f32 && !p.b.k_contiguous &&
                         (p.m <= 6 * kernel.mr || p.n <= 2 * kernel.nr);
   // A in place: few column panels, so that each element is read few times. Long power-of-two rows would collide in L1.
   const bool direct_a = kernel.direct && f32_operands && p.a.type == ElementType::f32 && p.n <= 8 * kernel.nr;
+  // Rows of bf16 in place save their copy, but lie far apart: only worth it where each is read few times.
+  const bool rows_of_a = kernel.rows_in_place && p.a.type == ElementType::bf16 && p.a.k_contiguous &&
+                         p.k % kernel.k_align == 0 && p.a.stride % 2 == 0 && p.n <= 16 * kernel.nr;
+  const ReadA a_in = direct_a ? ReadA::units : rows_of_a ? ReadA::rows : ReadA::packed;
+  const bool share_a = kernel.share_a && a_in == ReadA::packed && p.n > kernel.nc &&
+                       kernel.panel_bytes(kernel.mr, step_k) * ceil_div(p.m, kernel.mr) <= 2 * kPackedBytes;
   for (int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += step_k) {
     const int64_t k_count = std::min(step_k, p.k - k0);
     for (int64_t j0 = 0; j0 < p.n; j0 += chunk) {
-      const int64_t columns = std::min(chunk, p.n - j0), panels = ceil_div(columns, kernel.nr);
-      Slice slice{p, kernel, k0, k_count, k0 == 0, k0 + step_k >= p.k, j0, columns, nullptr, !direct_a};
+      const int64_t columns = std::min(chunk, p.n - j0);
+      Slice slice{p, kernel, k0, k_count, k0 == 0, k0 + step_k >= p.k, j0, columns, nullptr, a_in};
       if (!direct_b) {
-        char* buffer = static_cast<char*>(packed_b.reserve(kernel.panel_bytes(kernel.nr, k_count) * panels + 64));
-        const int64_t blocks = slice.blocks();
-        const int64_t panel_work = std::min(kernel.kc, k_count) * kernel.nr;
-        ThreadPool::instance().parallel_for(blocks * panels, 8192 / (panel_work + 1) + 1, [&](int64_t begin, int64_t end) {
-          for (int64_t item = begin; item < end; ++item) {
-            const int64_t kb = item / panels * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
-            const int64_t j = item % panels * kernel.nr;
-            kernel.pack_b(buffer + kernel.panel_bytes(kernel.nr, kb) * panels +
-                              item % panels * kernel.panel_bytes(kernel.nr, kn),
-                          p.b, j0 + j, static_cast<int>(std::min<int64_t>(kernel.nr, columns - j)), k0 + kb, kn,
-                          p.round_bf16);
-          }
-        });
-        slice.b_panels = buffer;
+        slice.b_panels = pack_all(slice, p.b, j0, columns, kernel.nr, kernel.pack_b, packed_b);
       }
+      if (share_a) slice.a_panels = pack_all(slice, p.a, 0, p.m, kernel.mr, kernel.pack_a, shared_a);
       run_tasks(slice);
     }
   }
@@ -325,7 +399,7 @@ void gemm(const GemmArgs& g) {
   ThreadPool& pool = ThreadPool::instance();
   if (g.batch >= pool.size() && g.batch > 1) {
     const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k + 1);
-    const auto grain = static_cast<int64_t>(std::min(1e9, kTaskWork / work)) + 1;
+    const auto grain = static_cast<int64_t>(std::min(1e9, (g.compute == Compute::bf16 ? kernels.bf16 : kernels.f32).task_work / work)) + 1;
     pool.parallel_for(g.batch, grain, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index) run(index);
     });

@@ -29,6 +29,22 @@ using MultiplyTile = void (*)(int m, int n, int64_t k, const void* a, int64_t a_
                               const void* b, int64_t b_k_stride, float* c, int64_t c_row_stride, const float* init,
                               bool accumulate);
 
+// What later calls will read, to be fetched into L2 meanwhile: two streams.
+struct Ahead {
+  const char* a = nullptr;
+  const char* b = nullptr;
+  int64_t a_bytes = 0, b_bytes = 0;
+};
+
+// MultiplyTile that fetches ahead.
+using MultiplyTileAhead = void (*)(int m, int n, int64_t k, const void* a, int64_t a_row_stride, int64_t a_k_stride,
+                                   const void* b, int64_t b_k_stride, float* c, int64_t c_row_stride, const float* init,
+                                   bool accumulate, const Ahead& ahead);
+
+// C[m,n] = bf16(sums[m,n] + bias[n]); bias may be null.
+using StoreHalf = void (*)(int m, int n, const float* sums, int64_t sums_stride, void* c, int64_t c_row_stride,
+                           const float* bias);
+
 struct TileKernel {
   int mr, nr;         // register tile
   int64_t k_align;    // packed k is a multiple of this
@@ -41,6 +57,13 @@ struct TileKernel {
   int64_t nc = 2048;          // column group: a C block (mc x nc) stays in L2
   void (*begin)() = nullptr;  // around a run of multiplications on one thread: tile configuration of AMX
   void (*end)() = nullptr;
+  double task_work = 2e5;     // multiply-adds that are worth handing to another thread, about 2 microseconds
+  // Null where the ISA has nothing better than `multiply` and the common epilogue.
+  MultiplyTileAhead multiply_ahead = nullptr;
+  StoreHalf store_half = nullptr;
+  bool rows_in_place = false;  // mr whole rows of a bf16 A, k a multiple of k_align, can be read in place
+  bool blocked_sums = false;   // sums over several k blocks are kept tile by tile (mr x nr together), not in C
+  bool share_a = false;        // pack A once for all column groups: copying it costs as much as several uses
 
   int64_t panel_bytes(int width, int64_t k) const { return (k + k_align - 1) / k_align * k_align * width * element_bytes; }
 };

@@ -228,11 +228,14 @@ void epilogue(int64_t rows, int64_t columns, const float* sums, int64_t sums_str
       if (c_is_bf16) {
         VH bits{};
         if (accumulate) {
-          __builtin_memcpy(&bits, out_half + j, static_cast<size_t>(n) * 2);
+          if (whole) __builtin_memcpy(&bits, out_half + j, sizeof bits);
+          else __builtin_memcpy(&bits, out_half + j, static_cast<size_t>(n) * 2);
           x += from_bf16(bits);
         }
         bits = to_bf16_bits(x);
-        __builtin_memcpy(out_half + j, &bits, static_cast<size_t>(n) * 2);
+        // A copy of constant size is one store; of variable size a call.
+        if (whole) __builtin_memcpy(out_half + j, &bits, sizeof bits);
+        else __builtin_memcpy(out_half + j, &bits, static_cast<size_t>(n) * 2);
       } else {
         if (accumulate) x += whole ? load(out + j) : load_part(out + j, n);
         if (whole) store(out + j, x);

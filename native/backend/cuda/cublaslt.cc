@@ -20,7 +20,8 @@ std::vector<std::string> candidates() {
   std::vector<std::string> all(std::begin(kNames), std::end(kNames));
   std::vector<std::string> folders(std::begin(kFolders), std::end(kFolders));
   for (const char* variable : {"CUDA_HOME", "CUDA_PATH"})
-    if (const char* root = std::getenv(variable); root != nullptr && *root != '\0') folders.push_back(str(root, "/lib64/"));
+    if (const char* root = std::getenv(variable); root != nullptr &&
+        *root != '\0') folders.push_back(str(root, "/lib64/"));
   for (const std::string& folder : folders)
     for (const char* name : kNames) all.push_back(folder + name);
   return all;
@@ -41,8 +42,8 @@ CublasLt open() {
   }
   RL_CHECK(library != nullptr, code::kEnvironment,
            "matrix products on CUDA need cuBLASLt 12 or 13, which could not be opened:", tried,
-           "\nInstall it with the CUDA toolkit (apt: libcublas-13-0, or libcublas-12-x), or `pip install nvidia-cublas` and "
-           "name the file in RL3DEDIT_CUBLASLT=/path/to/libcublasLt.so.13");
+           "\nInstall it with the CUDA toolkit (apt: libcublas-13-0, or libcublas-12-x), or `pip install nvidia-cublas` "
+           "and name the file in RL3DEDIT_CUBLASLT=/path/to/libcublasLt.so.13");
   const auto load = [&](auto& function, const char* name) {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, name));
     RL_CHECK(function != nullptr, code::kEnvironment, lt.path, " has no ", name, ": cuBLASLt 12 or 13 is needed");

@@ -148,7 +148,8 @@ void CudaDevice::upload(void* destination, const void* host, size_t bytes) {
     try {
       staged = staging->pinned.allocate(size);
       std::memcpy(staged, static_cast<const char*>(host) + done, size);
-      check(cudaMemcpyAsync(static_cast<char*>(destination) + done, staged, size, cudaMemcpyHostToDevice, stream_), name(),
+      check(cudaMemcpyAsync(static_cast<char*>(destination) + done, staged, size, cudaMemcpyHostToDevice, stream_),
+            name(),
             "upload");
     } catch (...) {
       release(staged);
@@ -180,12 +181,14 @@ std::shared_ptr<Device> make_cuda_device(int index) {
                      ". --device cpu works everywhere"));
   };
   if (info.device_count == 0) throw facts(info.unavailable);
-  if (index >= info.device_count) throw facts(str("there are ", info.device_count, " CUDA devices, cuda:0 to cuda:", info.device_count - 1));
+  if (index >= info.device_count) throw facts(str("there are ", info.device_count, " CUDA devices, cuda:0 to cuda:",
+                                                  info.device_count - 1));
   if (index == 0 && !info.unavailable.empty()) throw facts(info.unavailable);
   make_current(index);
   const cudaError_t status = cuda_probe();
   if (status != cudaSuccess)
-    throw facts(str(info.devices[static_cast<size_t>(index)], ": ", cudaGetErrorString(status), " (CUDA error ", static_cast<int>(status), ")"));
+    throw facts(str(info.devices[static_cast<size_t>(index)], ": ", cudaGetErrorString(status), " (CUDA error ",
+                    static_cast<int>(status), ")"));
   return std::make_shared<CudaDevice>(index);
 }
 

@@ -2,7 +2,8 @@
 //
 // Kernels are launched on the stream when the op is called, so errors of a launch are thrown there; what a kernel does
 // wrong while it runs breaks the device and is reported by the next wait. `enqueue` runs host functions in stream order
-// and is for those only: they must not call CUDA, nor touch the device's memory. abort() cannot recall launched kernels:
+// and is for those only: they must not call CUDA, nor touch the device's memory. abort() cannot recall launched
+// kernels:
 // waits report ERR_ABORTED at once, the stream runs dry in its own time, and later commands come after it.
 #pragma once
 

@@ -27,9 +27,11 @@ std::string version(int number) { return str(number / 1000, ".", number % 1000 /
 std::string reason(cudaError_t status, const CudaInfo& info) {
   const std::string what = str(cudaGetErrorString(status), " (CUDA error ", static_cast<int>(status), ")");
   if (info.driver.empty())
-    return str("no NVIDIA driver is loaded: ", what, "; this binary needs a driver for CUDA ", info.runtime, " or newer");
+    return str("no NVIDIA driver is loaded: ", what, "; this binary needs a driver for CUDA ", info.runtime,
+               " or newer");
   if (status == cudaErrorInsufficientDriver)
-    return str("the NVIDIA driver supports CUDA ", info.driver, ", this binary needs ", info.runtime, ": ", what, "; update the driver");
+    return str("the NVIDIA driver supports CUDA ", info.driver, ", this binary needs ", info.runtime, ": ", what,
+               "; update the driver");
   if (status == cudaErrorNoDevice)
     return str("the driver sees no GPU: ", what, "; check nvidia-smi and CUDA_VISIBLE_DEVICES");
   return what;
@@ -57,10 +59,11 @@ CudaInfo probe() {
       continue;
     }
     char gib[32];
-    std::snprintf(gib, sizeof gib, "%.1f GiB", static_cast<double>(properties.totalGlobalMem) / (1024.0 * 1024.0 * 1024.0));
+    std::snprintf(gib, sizeof gib, "%.1f GiB", static_cast<double>(properties.totalGlobalMem) / 0x1p30);
     info.devices.push_back(str(properties.name, ", sm_", properties.major, properties.minor, ", ", gib));
     if (i == 0 && !runs_on(info.architectures, properties.major, properties.minor))
-      info.unavailable = str("this binary has no code for ", properties.name, " (sm_", properties.major, properties.minor,
+      info.unavailable = str("this binary has no code for ", properties.name, " (sm_", properties.major,
+                             properties.minor,
                              "), it was built for ", info.architectures,
                              "; build with RL3DEDIT_CUDA_ARCHITECTURES=native npm run build:cuda");
   }

@@ -107,7 +107,8 @@ void CudaQueue::push(std::unique_ptr<Item> item) {
   }
   cudaError_t status = cudaSuccess;
   // Blocking: the waiter sleeps, it does not spin on a core that the host needs.
-  if (item->event == nullptr) status = cudaEventCreateWithFlags(&item->event, cudaEventDisableTiming | cudaEventBlockingSync);
+  if (item->event == nullptr) status = cudaEventCreateWithFlags(&item->event, cudaEventDisableTiming |
+                                                                cudaEventBlockingSync);
   if (status == cudaSuccess) status = cudaEventRecord(item->event, stream_);
   {
     std::lock_guard lock(mutex_);
@@ -186,8 +187,8 @@ void CudaQueue::lose(cudaError_t status) {
   (void)cudaGetLastError();
   if (!lost_.empty()) return;
   lost_ = str(name_, " is lost: ", cudaGetErrorString(status), " (CUDA error ", static_cast<int>(status),
-              "). A command before this point broke it; the process must be restarted. Run with CUDA_LAUNCH_BLOCKING=1, "
-              "or under compute-sanitizer, to find which");
+              "). A command before this point broke it; the process must be restarted. Run with "
+              "CUDA_LAUNCH_BLOCKING=1, or under compute-sanitizer, to find which");
 }
 
 void CudaQueue::clear_reported(uint64_t sequence) {

@@ -21,7 +21,8 @@ class CudaQueue {
   CudaQueue(int index, std::string name, cudaStream_t stream);
   ~CudaQueue();  // aborts, waits for the stream, joins
 
-  // A host function in stream order (later kernels wait for it); it must not call CUDA. Skipped after a failure of another
+  // A host function in stream order (later kernels wait for it); it must not call CUDA. Skipped after a failure of
+  // another
   // one until a wait has reported it, and after abort().
   void enqueue(const char* op, std::function<void()> work);
   // `done` gets the first failure of anything before it: a host function's, or the device's.
@@ -65,7 +66,8 @@ class CudaQueue {
   const std::string name_;
   const cudaStream_t stream_;
 
-  // Held while something is put on the stream, so that items_ has the stream's order; never by host functions, for which a
+  // Held while something is put on the stream, so that items_ has the stream's order; never by host functions, for
+  // which a
   // full stream would wait while it is held. Taken before mutex_.
   std::mutex order_;
   std::mutex mutex_;
@@ -79,7 +81,7 @@ class CudaQueue {
   std::string lost_;                         // why the device cannot be used any more
   std::exception_ptr failure_;               // of a host function
   uint64_t failed_at_ = 0;
-  uint64_t poisoned_until_ = 0;              // host functions up to this one stay skipped once failure_ has been reported
+  uint64_t poisoned_until_ = 0;              // host functions up to this one stay skipped once it is reported
   std::thread thread_;                       // last member: starts when everything else is ready
 };
 

@@ -62,7 +62,8 @@ class Handle {
 };
 
 struct Plan {
-  explicit Plan(const CublasLt& lt) : operation(lt.desc_destroy), a(lt.layout_destroy), b(lt.layout_destroy), c(lt.layout_destroy) {}
+  explicit Plan(const CublasLt& lt) : operation(lt.desc_destroy), a(lt.layout_destroy), b(lt.layout_destroy),
+      c(lt.layout_destroy) {}
   Handle<cublasLtMatmulDesc_t> operation;
   Handle<cublasLtMatrixLayout_t> a, b, c;  // column-major: the row-major operands swapped
   cublasLtMatmulAlgo_t algorithm{};
@@ -93,30 +94,36 @@ void set(const CublasLt& lt, cublasLtMatmulDesc_t operation, cublasLtMatmulDescA
 // A row-major [rows, columns] matrix with rows `stride` apart is the column-major [columns, rows] one.
 void make_layout(const CublasLt& lt, cublasLtMatrixLayout_t& layout, ElementType type, int64_t rows, int64_t columns,
                  int64_t stride, int64_t batch, int64_t batch_stride) {
-  check_cublas(lt.layout_create(&layout, cuda_type(type), static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), stride), "layout");
+  check_cublas(lt.layout_create(&layout, cuda_type(type), static_cast<uint64_t>(columns), static_cast<uint64_t>(rows),
+                                stride), "layout");
   const int32_t count = static_cast<int32_t>(batch);
   check_cublas(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count), "batch count");
-  check_cublas(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &batch_stride, sizeof batch_stride), "batch stride");
+  check_cublas(lt.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &batch_stride, sizeof batch_stride),
+               "batch stride");
 }
 
 cublasLtEpilogue_t epilogue_of(const GemmArgs& g) {
-  if (g.activation == Activation::gelu_tanh) return g.bias != nullptr ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+  if (g.activation == Activation::gelu_tanh)
+    return g.bias != nullptr ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
   return g.bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 PlanKey key_of(const GemmArgs& g) {
-  const int64_t flags = static_cast<int64_t>(g.a.type) | static_cast<int64_t>(g.c_type) << 1 | static_cast<int64_t>(g.bias_type) << 2 |
-                        static_cast<int64_t>(g.a.transposed) << 3 | static_cast<int64_t>(g.b.transposed) << 4 |
-                        static_cast<int64_t>(g.compute) << 5 | static_cast<int64_t>(epilogue_of(g)) << 8;
-  return {g.m, g.n, g.k, g.batch, g.a.row_stride, g.b.row_stride, g.c_row_stride, g.a_batch_stride, g.b_batch_stride, g.c_batch_stride,
-          flags, alignment(g.a.data), alignment(g.b.data), alignment(g.c)};
+  const int64_t flags = static_cast<int64_t>(g.a.type) | static_cast<int64_t>(g.c_type) << 1 |
+                        static_cast<int64_t>(g.bias_type) << 2 | static_cast<int64_t>(g.a.transposed) << 3 |
+                        static_cast<int64_t>(g.b.transposed) << 4 | static_cast<int64_t>(g.compute) << 5 |
+                        static_cast<int64_t>(epilogue_of(g)) << 8;
+  return {g.m, g.n, g.k, g.batch, g.a.row_stride, g.b.row_stride, g.c_row_stride, g.a_batch_stride, g.b_batch_stride,
+          g.c_batch_stride, flags, alignment(g.a.data), alignment(g.b.data), alignment(g.c)};
 }
 
 std::unique_ptr<Plan> make_plan(const CublasLt& lt, cublasLtHandle_t handle, const GemmArgs& g) {
   auto plan = std::make_unique<Plan>(lt);
   const bool rounded = g.a.type == ElementType::f32 && g.compute == Compute::bf16;
-  check_cublas(lt.desc_create(&plan->operation.value, rounded ? CUBLAS_COMPUTE_32F_FAST_16BF : CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation");
-  // Cᵀ[n,m] = op(B)ᵀ op(A)ᵀ: the first operand of the library is our B, and what is row-major and not transposed for us is
+  check_cublas(lt.desc_create(&plan->operation.value, rounded ? CUBLAS_COMPUTE_32F_FAST_16BF : CUBLAS_COMPUTE_32F,
+                              CUDA_R_32F), "operation");
+  // Cᵀ[n,m] = op(B)ᵀ op(A)ᵀ: the first operand of the library is our B, and what is row-major and not transposed for us
+  // is
   // column-major and not transposed for it.
   const cublasLtMatmulDesc_t operation = plan->operation.value;
   set(lt, operation, CUBLASLT_MATMUL_DESC_TRANSA, g.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -126,8 +133,10 @@ std::unique_ptr<Plan> make_plan(const CublasLt& lt, cublasLtHandle_t handle, con
     set(lt, operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
     set(lt, operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(cuda_type(g.bias_type)));
   }
-  make_layout(lt, plan->a.value, g.b.type, g.b.transposed ? g.n : g.k, g.b.transposed ? g.k : g.n, g.b.row_stride, g.batch, g.b_batch_stride);
-  make_layout(lt, plan->b.value, g.a.type, g.a.transposed ? g.k : g.m, g.a.transposed ? g.m : g.k, g.a.row_stride, g.batch, g.a_batch_stride);
+  make_layout(lt, plan->a.value, g.b.type, g.b.transposed ? g.n : g.k, g.b.transposed ? g.k : g.n, g.b.row_stride,
+              g.batch, g.b_batch_stride);
+  make_layout(lt, plan->b.value, g.a.type, g.a.transposed ? g.k : g.m, g.a.transposed ? g.m : g.k, g.a.row_stride,
+              g.batch, g.a_batch_stride);
   make_layout(lt, plan->c.value, g.c_type, g.m, g.n, g.c_row_stride, g.batch, g.c_batch_stride);
 
   Handle<cublasLtMatmulPreference_t> preference(lt.preference_destroy);
@@ -144,13 +153,14 @@ std::unique_ptr<Plan> make_plan(const CublasLt& lt, cublasLtHandle_t handle, con
 
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  const cublasStatus_t status = lt.heuristic(handle, operation, plan->a.value, plan->b.value, plan->c.value, plan->c.value,
-                                             preference.value, 1, &result, &found);
+  const cublasStatus_t status = lt.heuristic(handle, operation, plan->a.value, plan->b.value, plan->c.value,
+                                             plan->c.value, preference.value, 1, &result, &found);
   if (status == CUBLAS_STATUS_SUCCESS && found > 0 && result.state == CUBLAS_STATUS_SUCCESS) {
     plan->algorithm = result.algo;
     plan->workspace = result.workspaceSize;
     plan->available = true;
-  } else if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE) {
+  } else if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED &&
+             status != CUBLAS_STATUS_INVALID_VALUE) {
     check_cublas(status, "no algorithm can be chosen");
   }
   return plan;
@@ -173,8 +183,9 @@ bool run(CudaDevice& device, const GemmArgs& g) {
   if (g.bias != nullptr) set(lt, plan.operation.value, CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
   const float beta = g.accumulate ? 1.0f : 0.0f;
   void* workspace = plan.workspace > 0 ? device.workspace() : nullptr;
-  check_cublas(lt.matmul(cache_of(device).handle, plan.operation.value, &g.alpha, g.b.data, plan.a.value, g.a.data, plan.b.value,
-                         &beta, g.c, plan.c.value, g.c, plan.c.value, &plan.algorithm, workspace, plan.workspace, device.stream()),
+  check_cublas(lt.matmul(cache_of(device).handle, plan.operation.value, &g.alpha, g.b.data, plan.a.value, g.a.data,
+                         plan.b.value, &beta, g.c, plan.c.value, g.c, plan.c.value, &plan.algorithm, workspace,
+                         plan.workspace, device.stream()),
                "matmul");
   return true;
 }
@@ -197,11 +208,15 @@ void for_batches(const GemmArgs& g, const Body& body) {
 }
 
 void check(const GemmArgs& g) {
-  RL_CHECK(g.m >= 0 && g.n >= 0 && g.k >= 0 && g.batch >= 0, code::kShape, "gemm: sizes must not be negative, got m ", g.m, ", n ", g.n,
+  RL_CHECK(g.m >= 0 && g.n >= 0 && g.k >= 0 && g.batch >= 0, code::kShape, "gemm: sizes must not be negative, got m ",
+           g.m, ", n ", g.n,
            ", k ", g.k, ", batch ", g.batch);
-  const auto row_of = [](const Matrix& matrix, int64_t rows, int64_t columns) { return matrix.transposed ? rows : columns; };
-  RL_CHECK(g.a.row_stride >= row_of(g.a, g.m, g.k) && g.b.row_stride >= row_of(g.b, g.k, g.n) && g.c_row_stride >= g.n, code::kShape,
-           "gemm: a row stride is shorter than a row: a ", g.a.row_stride, ", b ", g.b.row_stride, ", c ", g.c_row_stride);
+  const auto row_of = [](const Matrix& matrix, int64_t rows, int64_t columns) { return matrix.transposed ? rows
+                                                                               : columns; };
+  RL_CHECK(g.a.row_stride >= row_of(g.a, g.m, g.k) && g.b.row_stride >= row_of(g.b, g.k, g.n) && g.c_row_stride >= g.n,
+           code::kShape,
+           "gemm: a row stride is shorter than a row: a ", g.a.row_stride, ", b ", g.b.row_stride, ", c ",
+               g.c_row_stride);
   RL_CHECK(g.a.type == g.b.type, code::kShape, "gemm on CUDA: a and b must have one element type");
 }
 
@@ -219,10 +234,12 @@ void run_in_two_steps(CudaDevice& device, const GemmArgs& g) {
     plain.bias_type = ElementType::f32;
     plain.activation = Activation::none;
     plain.accumulate = false;
-    RL_CHECK(run(device, plain), code::kDevice, "cuBLASLt has no algorithm for [", g.m, ",", g.k, "] x [", g.k, ",", g.n, "] ",
+    RL_CHECK(run(device, plain), code::kDevice, "cuBLASLt has no algorithm for [", g.m, ",", g.k, "] x [", g.k, ",",
+             g.n, "] ",
              g.a.type == ElementType::f32 ? "f32" : "bf16", ", batch ", g.batch, " on ", device.name());
   }
-  gemm_epilogue_cuda({product ? static_cast<const float*>(product->data) : nullptr, g.bias, g.c, g.batch, g.m, g.n, g.c_row_stride,
+  gemm_epilogue_cuda({product ? static_cast<const float*>(product->data) : nullptr, g.bias, g.c, g.batch, g.m, g.n,
+                      g.c_row_stride,
                       g.c_batch_stride, g.bias_type, g.c_type, g.activation, g.accumulate},
                      device.stream());
 }
@@ -234,7 +251,8 @@ void gemm_cuda(const GemmArgs& args, Device& any_device) {
   if (args.m == 0 || args.n == 0 || args.batch == 0) return;
   auto& device = static_cast<CudaDevice&>(any_device);
   (void)device.stream();  // makes the device current before the library looks
-  const bool simple = args.activation == Activation::none || (args.activation == Activation::gelu_tanh && !args.accumulate);
+  const bool simple = args.activation == Activation::none ||
+      (args.activation == Activation::gelu_tanh && !args.accumulate);
   const bool aligned_bias = args.bias == nullptr || alignment(args.bias) >= 16;
   for_batches(args, [&](const GemmArgs& part) {
     if (simple && aligned_bias && part.k > 0 && run(device, part)) return;

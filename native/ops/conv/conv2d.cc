@@ -7,7 +7,8 @@
 
 namespace rl {
 
-void conv2d_cpu(const Conv2dArgs& a) { cpu::conv_forward(a.shape, a.dtype, a.bf16_products, a.x, a.weight, a.bias, a.y); }
+void conv2d_cpu(const Conv2dArgs& a) { cpu::conv_forward(a.shape, a.dtype, a.bf16_products, a.x, a.weight, a.bias,
+    a.y); }
 
 void conv2d_bwd_cpu(const Conv2dBwdArgs& a) {
   const cpu::ConvShape& s = a.shape;
@@ -61,7 +62,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t
   return y;
 }
 
-std::vector<Tensor> conv2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride, const Ints& padding,
+std::vector<Tensor> conv2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride,
+    const Ints& padding,
                                bool need_dx, bool need_dweight, bool need_dbias) {
   const cpu::ConvShape s = check("conv2d_bwd", x, weight, stride, padding);
   check_shape("conv2d_bwd", "dy", dy, {s.batch, s.out_channels, s.out_h, s.out_w}, x);

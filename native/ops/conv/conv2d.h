@@ -7,7 +7,8 @@
 //   y[b,o,i,j] = bias[o] + Σ_{c,u,v} weight[o,c,u,v] · x[b, c, stride·i + u − top, stride·j + v − left]
 // Backward: dx is the transposed map of dy, dweight[o,c,u,v] = Σ_{b,i,j} dy[b,o,i,j] · x[b,c,…], dbias[o] = Σ dy.
 //
-// Precision: products and sums in f32, one rounding to the output type. With matmul_precision bf16 the CPU may round f32
+// Precision: products and sums in f32, one rounding to the output type. With matmul_precision bf16 the CPU may round
+// f32
 // operands to bf16 first (with AMX, 8 channels and more); sums stay f32.
 // Tolerance: see test/native/conv2d.test.cc (measured worst × 1.05).
 // Bytes: (B·C·H·W + O·C·kh·kw + B·O·Ho·Wo) · size.   FLOPs: 2 · B·O·Ho·Wo·C·kh·kw, the same for each of dx and dweight.
@@ -61,7 +62,8 @@ int64_t conv2d_weight_parts(const cpu::ConvShape& s);
 // `padding` is [top, left, bottom, right].
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride, const Ints& padding);
 // -> [dx, dweight, dbias], each absent when not needed.
-std::vector<Tensor> conv2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride, const Ints& padding,
+std::vector<Tensor> conv2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride,
+    const Ints& padding,
                                bool need_dx, bool need_dweight, bool need_dbias);
 
 }  // namespace rl

@@ -27,7 +27,8 @@ RL_AMX void pack_pairs(const float* even, const float* odd, uint32_t* out, int64
     const auto mask = static_cast<__mmask16>(count - i >= 16 ? 0xFFFF : (1 << (count - i)) - 1);
     const __m256bh low = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, even + i));
     const __m256bh high = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, odd + i));
-    const __m512i word = _mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)low), _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)high), 16));
+    const __m512i word = _mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)low),
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)high), 16));
     _mm512_mask_storeu_epi32(out + i, mask, word);
   }
 }
@@ -94,7 +95,8 @@ RL_AMX void release() { _tile_release(); }
 
 bool conv_amx_available() { return best_isa() >= Isa::amx; }
 
-void fill_pair_planes(const PlaneLayout& l, DType dtype, const void* image, int64_t row0, uint32_t* planes, int64_t tail) {
+void fill_pair_planes(const PlaneLayout& l, DType dtype, const void* image, int64_t row0, uint32_t* planes,
+    int64_t tail) {
   // One plane of each channel of the pair, in f32, then both are packed.
   thread_local Workspace buffer;
   const int64_t size = l.plane_stride, phases = l.phases_h * l.phases_w;

@@ -50,7 +50,8 @@ struct Tap {
   int64_t offset, weight;  // into the planes of channel 0, into the weights of channel 0
 };
 
-// Rows of products that share their taps. Weight of (row, channel, tap): w[row_weight + channel channel_weight + tap.weight].
+// Rows of products that share their taps. Weight of (row, channel, tap): w[row_weight + channel channel_weight +
+// tap.weight].
 struct Group {
   std::vector<OutRow> rows;
   std::vector<int64_t> row_weight;
@@ -108,12 +109,14 @@ void store_row(const Product& p, const OutRow& row, const float* tile, const Seg
 
 constexpr int kMaxSegments = 64;  // positions of a tile: at most 48
 
-void multiply_tile(const Product& p, const ConvKernels& kernels, const Group& group, int64_t i0, int rows, int64_t positions,
+void multiply_tile(const Product& p, const ConvKernels& kernels, const Group& group, int64_t i0, int rows,
+    int64_t positions,
                    const float* planes, int64_t j, float* tile) {
   const auto k = static_cast<int64_t>(group.offsets.size());
   if (!p.amx) {
     const int vectors = static_cast<int>(ceil_div(positions, kernels.lanes));
-    kernels.tile(rows, vectors, k, group.panels.data() + i0 * k, group.offsets.data(), planes + j, group.init.data() + i0, tile,
+    kernels.tile(rows, vectors, k, group.panels.data() + i0 * k, group.offsets.data(), planes + j,
+        group.init.data() + i0, tile,
                  p.width);
     return;
   }
@@ -126,7 +129,8 @@ void multiply_tile(const Product& p, const ConvKernels& kernels, const Group& gr
   }
 }
 
-void run_block(const Product& p, const ConvKernels& kernels, const float* planes, DType dtype, void* image, int64_t row0) {
+void run_block(const Product& p, const ConvKernels& kernels, const float* planes, DType dtype, void* image,
+    int64_t row0) {
   const int64_t columns = p.layout.columns, rows = std::min(p.block_rows, p.positions_h - row0);
   const int64_t count = (rows - 1) * columns + p.positions_w;
   alignas(64) float tile[32 * 32];  // no tile is larger: 8 x 48, 16 x 48, 32 x 32
@@ -147,7 +151,8 @@ void run_block(const Product& p, const ConvKernels& kernels, const float* planes
         multiply_tile(p, kernels, group, i0, m, n, planes, j, tile);
         RL_DISPATCH_FLOAT(dtype, T, {
           for (int i = 0; i < m; ++i)
-            store_row(p, group.rows[static_cast<size_t>(i0 + i)], tile + i * p.width, segments, used, static_cast<T*>(image));
+            store_row(p, group.rows[static_cast<size_t>(i0 + i)], tile + i * p.width, segments, used,
+                static_cast<T*>(image));
         });
       }
     }
@@ -155,11 +160,13 @@ void run_block(const Product& p, const ConvKernels& kernels, const float* planes
 }
 
 // Rows of positions per block: planes that fit L2, and enough blocks for the threads.
-int64_t choose_block_rows(const PlaneLayout& l, int64_t halo, int64_t positions_h, int64_t batch, int64_t work_per_row) {
+int64_t choose_block_rows(const PlaneLayout& l, int64_t halo, int64_t positions_h, int64_t batch,
+    int64_t work_per_row) {
   const int64_t row_bytes = l.planes() * l.columns * 4;
   const int64_t fitting = std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(1, row_bytes) - halo);
   const int64_t wanted = ceil_div(4 * ThreadPool::instance().size(), std::max<int64_t>(1, batch));
-  const int64_t shared = std::max(ceil_div(positions_h, wanted), ceil_div(kTaskWork, std::max<int64_t>(1, work_per_row)));
+  const int64_t shared = std::max(ceil_div(positions_h, wanted),
+      ceil_div(kTaskWork, std::max<int64_t>(1, work_per_row)));
   const int64_t rows = std::clamp<int64_t>(std::min(fitting, shared), 1, std::max<int64_t>(1, positions_h));
   return ceil_div(positions_h, ceil_div(positions_h, rows));  // even blocks
 }
@@ -213,7 +220,8 @@ void pack_row(const Product& p, Group& group, const T* w, int64_t i) {
 template <class T>
 void pack_pair_row(const Product& p, Group& group, const T* w, int64_t i) {
   const int64_t pairs = p.pairs.pairs, step = p.mr * pairs;
-  uint32_t* out = group.pair_panels.data() + i / p.mr * step * static_cast<int64_t>(group.offsets.size()) + i % p.mr * pairs;
+  uint32_t* out = group.pair_panels.data() + i / p.mr * step * static_cast<int64_t>(group.offsets.size()) + i % p.mr *
+      pairs;
   auto bits = [&](int64_t channel, const Tap& tap) -> uint32_t {
     return channel < p.layout.channels ? to_bf16(to_float(w[channel * p.channel_weight + tap.weight])).bits : 0;
   };
@@ -231,7 +239,8 @@ void pack(const Product& p, Group& group, DType dtype, const void* w, const void
   const int64_t padded = round_up(rows, p.mr), unit = p.layout.unit_stride();
   if (p.amx) {
     for (const Tap& tap : group.taps)
-      for (int64_t block = 0; block < p.pairs.blocks; ++block) group.offsets.push_back(tap.offset + block * p.pairs.pairs * unit);
+      for (int64_t block = 0; block < p.pairs.blocks;
+          ++block) group.offsets.push_back(tap.offset + block * p.pairs.pairs * unit);
     group.pair_panels.assign(static_cast<size_t>(padded * p.pairs.pairs) * group.offsets.size(), 0);
   } else {
     for (int64_t c = 0; c < p.layout.channels; ++c)
@@ -242,7 +251,8 @@ void pack(const Product& p, Group& group, DType dtype, const void* w, const void
   if (bias != nullptr)
     for (size_t i = 0; i < group.rows.size(); ++i) group.init[i] = element(dtype, bias, group.rows[i].channel);
   RL_DISPATCH_FLOAT(dtype, T, {
-    ThreadPool::instance().parallel_for(rows, grain_for(static_cast<int64_t>(group.offsets.size())), [&](int64_t begin, int64_t end) {
+    ThreadPool::instance().parallel_for(rows, grain_for(static_cast<int64_t>(group.offsets.size())),
+        [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const T* row = static_cast<const T*>(w) + group.row_weight[static_cast<size_t>(i)];
         if (p.amx) pack_pair_row(p, group, row, i);
@@ -254,7 +264,8 @@ void pack(const Product& p, Group& group, DType dtype, const void* w, const void
 
 }  // namespace
 
-void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* w, const void* bias, void* y) {
+void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* w, const void* bias,
+    void* y) {
   if (s.batch * s.out_channels * s.out_h * s.out_w == 0) return;
   const int64_t halo_h = (s.kernel_h - 1) / s.stride, halo_w = (s.kernel_w - 1) / s.stride;
   const int64_t taps = s.kernel_h * s.kernel_w, k = s.in_channels * taps;
@@ -274,7 +285,8 @@ void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const voi
   const PlaneLayout& l = p.layout;
   for (int64_t u = 0; u < s.kernel_h; ++u)
     for (int64_t v = 0; v < s.kernel_w; ++v)
-      group.taps.push_back({(u % s.stride * l.phases_w + v % s.stride) * l.plane_stride + u / s.stride * l.columns + v / s.stride,
+      group.taps.push_back({(u % s.stride * l.phases_w + v % s.stride) * l.plane_stride + u / s.stride * l.columns +
+          v / s.stride,
                             u * s.kernel_w + v});
   pack(p, group, dtype, w, bias);
   p.groups.push_back(std::move(group));
@@ -282,7 +294,8 @@ void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const voi
 }
 
 // Input position stride q + phase - pad gets w[o, c, phase + stride t] dy[o, q - t] for t < taps(phase).
-void conv_input_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* dy, const void* w, const void* bias,
+void conv_input_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* dy, const void* w,
+    const void* bias,
                      void* dx) {
   if (s.batch * s.in_channels * s.in_h * s.in_w == 0) return;
   auto taps = [&](int64_t phase, int64_t kernel) { return phase < kernel ? (kernel - 1 - phase) / s.stride + 1 : 0; };

@@ -2,7 +2,8 @@
 //
 // Method: implicit matrix product, without im2col. The input block is copied once into zero-padded planes, split by the
 // remainders of row and column modulo the stride; then row k = (channel, tap) of the im2col matrix is the same memory
-// for every k, shifted: row[p] = planes[offset[k] + p] with p running over whole padded rows (the few positions that lie in the
+// for every k, shifted: row[p] = planes[offset[k] + p] with p running over whole padded rows (the few positions that
+// lie in the
 // padding are computed and dropped). The gradient of the input is the same product over dy, one per remainder of
 // the input position modulo the stride; the gradient of the weight is a product along p.
 // Precision: f32 sums in a fixed order, whatever the number of threads.
@@ -21,10 +22,13 @@ struct ConvShape {
   int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
 };
 
-// All pointers are of `dtype` (f32 or bf16). bf16_products: operands may be rounded to bf16, which is faster where there are AMX tiles.
-void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* w, const void* bias, void* y);
+// All pointers are of `dtype` (f32 or bf16). bf16_products: operands may be rounded to bf16, which is faster where
+// there are AMX tiles.
+void conv_forward(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* w, const void* bias,
+    void* y);
 // dx from dy; `bias` [in_channels] or null is added (conv_transpose2d).
-void conv_input_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* dy, const void* w, const void* bias,
+void conv_input_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* dy, const void* w,
+    const void* bias,
                      void* dx);
 void conv_weight_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* dy, void* dw);
 // out[c] = sum over batch and pixels of x[batch, channels, pixels].

@@ -46,7 +46,8 @@ struct Forward {
   }
   __device__ void store(int i, int j, int, float sum) const {
     const int pixels = s.out_h * s.out_w;
-    y[(int64_t{j / pixels} * s.out_channels + i) * pixels + j % pixels] = from_f32<T>(bias ? sum + to_f32(bias[i]) : sum);
+    y[(int64_t{j / pixels} * s.out_channels + i) * pixels + j % pixels] =
+        from_f32<T>(bias ? sum + to_f32(bias[i]) : sum);
   }
 };
 
@@ -80,7 +81,8 @@ struct InputGrad {
   }
   __device__ void store(int i, int j, int, float sum) const {
     const int pixels = s.in_h * s.in_w;
-    dx[(int64_t{j / pixels} * s.in_channels + i) * pixels + j % pixels] = from_f32<T>(bias ? sum + to_f32(bias[i]) : sum);
+    dx[(int64_t{j / pixels} * s.in_channels + i) * pixels + j % pixels] =
+        from_f32<T>(bias ? sum + to_f32(bias[i]) : sum);
   }
 };
 
@@ -164,7 +166,8 @@ struct Bf16Product {
   __device__ void write(float* sums) const {
     const int row = threadIdx.x / 64 * 16, column = threadIdx.x / 32 % 2 * 32;
     for (int j = 0; j < 2; ++j)
-      nvcuda::wmma::store_matrix_sync(sums + row * kSumStride + column + 16 * j, acc[j], kSumStride, nvcuda::wmma::mem_row_major);
+      nvcuda::wmma::store_matrix_sync(sums + row * kSumStride + column + 16 * j, acc[j], kSumStride,
+          nvcuda::wmma::mem_row_major);
   }
 };
 
@@ -200,7 +203,8 @@ __global__ void __launch_bounds__(kThreads) product_kernel(Problem p) {
     }
     for (int i = 0; i < 8; ++i) {
       const int at = k0 + my_depth + i;
-      shared.tiles.b[my_depth + i][threadIdx.x % kTile] = my_column < p.n && at < last ? p.b(at, column) : from_f32<T>(0);
+      shared.tiles.b[my_depth + i][threadIdx.x % kTile] = my_column < p.n &&
+          at < last ? p.b(at, column) : from_f32<T>(0);
     }
     __syncthreads();
     product.step(shared.tiles);
@@ -229,12 +233,14 @@ int narrow(int64_t value) {
 }
 
 Sizes narrow(const cpu::ConvShape& s) {
-  return {narrow(s.in_channels), narrow(s.in_h), narrow(s.in_w), narrow(s.out_channels), narrow(s.out_h), narrow(s.out_w),
+  return {narrow(s.in_channels), narrow(s.in_h), narrow(s.in_w), narrow(s.out_channels), narrow(s.out_h),
+      narrow(s.out_w),
           narrow(s.kernel_h), narrow(s.kernel_w), narrow(s.stride), narrow(s.pad_top), narrow(s.pad_left)};
 }
 
 template <class T>
-__global__ void channel_sums_kernel(const T* __restrict__ x, T* __restrict__ out, int64_t batch, int64_t channels, int64_t pixels) {
+__global__ void channel_sums_kernel(const T* __restrict__ x, T* __restrict__ out, int64_t batch, int64_t channels,
+    int64_t pixels) {
   float sum = 0;
   for (int64_t b = 0; b < batch; ++b) {
     const T* plane = x + (b * channels + blockIdx.x) * pixels;
@@ -248,7 +254,8 @@ __global__ void channel_sums_kernel(const T* __restrict__ x, T* __restrict__ out
 
 }  // namespace
 
-void conv_forward(const cpu::ConvShape& s, DType dtype, const void* x, const void* w, const void* bias, void* y, cudaStream_t stream) {
+void conv_forward(const cpu::ConvShape& s, DType dtype, const void* x, const void* w, const void* bias, void* y,
+    cudaStream_t stream) {
   if (s.batch * s.out_channels * s.out_h * s.out_w == 0) return;
   RL_DISPATCH_CUDA(dtype, T, {
     const Forward<T> p{narrow(s), static_cast<const T*>(x), static_cast<const T*>(w), static_cast<const T*>(bias),
@@ -274,17 +281,20 @@ void conv_weight_grad(const cpu::ConvShape& s, DType dtype, const void* x, const
   const int64_t size = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
   if (size == 0) return;
   RL_DISPATCH_CUDA(dtype, T, {
-    const WeightGrad<T> p{narrow(s), static_cast<const T*>(dy), static_cast<const T*>(x), partial, narrow(s.out_channels),
+    const WeightGrad<T> p{narrow(s), static_cast<const T*>(dy), static_cast<const T*>(x), partial,
+        narrow(s.out_channels),
                           narrow(s.in_channels * s.kernel_h * s.kernel_w), narrow(s.batch * s.out_h * s.out_w)};
     launch<T>(p, parts, stream);
     sum_partials<T>(partial, static_cast<T*>(dw), parts, size, stream);
   });
 }
 
-void channel_sums(int64_t batch, int64_t channels, int64_t pixels, DType dtype, const void* x, void* out, cudaStream_t stream) {
+void channel_sums(int64_t batch, int64_t channels, int64_t pixels, DType dtype, const void* x, void* out,
+    cudaStream_t stream) {
   if (channels == 0) return;
   RL_DISPATCH_CUDA(dtype, T, {
-    channel_sums_kernel<T><<<static_cast<unsigned>(channels), 1024, 0, stream>>>(static_cast<const T*>(x), static_cast<T*>(out),
+    channel_sums_kernel<T><<<static_cast<unsigned>(channels), 1024, 0,
+        stream>>>(static_cast<const T*>(x), static_cast<T*>(out),
                                                                                  batch, channels, pixels);
   });
   RL_CUDA(cudaGetLastError());

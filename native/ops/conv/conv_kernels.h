@@ -11,9 +11,11 @@ struct ConvKernels {
   int max_vectors;                   // a tile is at most mr x (max_vectors * lanes)
   int weight_rows, weight_columns;   // of a weight_tile, at most
 
-  // out[i][j] = init[i] + sum_k a[k * mr + i] * b[offsets[k] + j] for i < rows (rounded up to what the ISA has), j < vectors * lanes.
+  // out[i][j] = init[i] + sum_k a[k * mr + i] * b[offsets[k] + j] for i < rows (rounded up to what the ISA has), j <
+  // vectors * lanes.
   // out has rows of out_stride floats and room for mr rows.
-  void (*tile)(int rows, int vectors, int64_t k, const float* a, const int64_t* offsets, const float* b, const float* init,
+  void (*tile)(int rows, int vectors, int64_t k, const float* a, const int64_t* offsets, const float* b,
+      const float* init,
                float* out, int64_t out_stride);
 
   // out[i][j] += sum_{p < n} dy[i * dy_stride + p] * x[offsets[j] + p] for i < rows, j < columns; n is a multiple

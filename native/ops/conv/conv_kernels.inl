@@ -1,4 +1,5 @@
-// Inner kernels of the convolution, written once on vector extensions and compiled for each ISA. The including file sets
+// Inner kernels of the convolution, written once on vector extensions and compiled for each ISA. The including file
+// sets
 // the target and defines kLanes (floats per vector) and kRows (rows of a register tile) first.
 
 typedef float VF __attribute__((vector_size(kLanes * 4)));

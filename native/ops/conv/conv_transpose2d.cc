@@ -28,7 +28,8 @@ cpu::ConvShape check(const char* op, const Tensor& x, const Tensor& weight, int6
   RL_CHECK(stride >= 1, code::kShape, op, ": stride must be at least 1, got ", stride);
   RL_CHECK(weight.size(2) >= 1 && weight.size(3) >= 1 && x.size(2) >= 1 && x.size(3) >= 1, code::kShape, op,
            ": kernel and image must have at least one pixel, got weight ", weight.shape(), ", x ", x.shape());
-  return {x.size(0), weight.size(1), (x.size(2) - 1) * stride + weight.size(2), (x.size(3) - 1) * stride + weight.size(3),
+  return {x.size(0), weight.size(1), (x.size(2) - 1) * stride + weight.size(2),
+      (x.size(3) - 1) * stride + weight.size(3),
           x.size(1), x.size(2), x.size(3), weight.size(2), weight.size(3), stride, 0, 0};
 }
 
@@ -42,11 +43,13 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   }
   Tensor y = Tensor::empty(x.device(), {s.batch, s.in_channels, s.in_h, s.in_w}, x.dtype());
   const ConvTranspose2dArgs args{s, x.data(), weight.data(), bias.data(), y.data(), x.dtype(), bf16_products(x)};
-  RL_LAUNCH(x.device(), "conv_transpose2d", conv_transpose2d_cpu(args), conv_transpose2d_cuda(args, cuda_stream(x.device())));
+  RL_LAUNCH(x.device(), "conv_transpose2d", conv_transpose2d_cpu(args),
+      conv_transpose2d_cuda(args, cuda_stream(x.device())));
   return y;
 }
 
-std::vector<Tensor> conv_transpose2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride, bool need_dx,
+std::vector<Tensor> conv_transpose2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride,
+    bool need_dx,
                                          bool need_dweight, bool need_dbias) {
   const cpu::ConvShape s = check("conv_transpose2d_bwd", x, weight, stride);
   check_shape("conv_transpose2d_bwd", "dy", dy, {s.batch, s.in_channels, s.in_h, s.in_w}, x);

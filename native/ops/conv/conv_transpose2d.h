@@ -4,8 +4,10 @@
 //   weight  [C, O, kh, kw]    same dtype as x (IOHW, as in PyTorch)
 //   bias    [O] or absent
 //   y       [B, O, (H − 1)·stride + kh, (W − 1)·stride + kw]
-//   y[b, o, stride·i + u, stride·j + v] += weight[c,o,u,v] · x[b,c,i,j], summed over c and all (i,u), (j,v) that meet; + bias[o]
-// Backward: dx = conv2d(dy, weight) with the roles of the channels exchanged; dweight[c,o,u,v] = Σ x[b,c,i,j] dy[b,o,…].
+//   y[b, o, stride·i + u, stride·j + v] += weight[c,o,u,v] · x[b,c,i,j], summed over c and all (i,u), (j,v) that meet;
+//   + bias[o]
+// Backward: dx = conv2d(dy, weight) with the roles of the channels exchanged; dweight[c,o,u,v] = Σ x[b,c,i,j]
+// dy[b,o,…].
 //
 // Precision: products and sums in f32, one rounding to the output type.
 // Tolerance: see test/native/conv_transpose2d.test.cc (measured worst × 1.05).
@@ -50,7 +52,8 @@ void conv_transpose2d_bwd_cuda(const ConvTranspose2dBwdArgs& a, cudaStream_t str
 
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride);
 // -> [dx, dweight, dbias], each absent when not needed.
-std::vector<Tensor> conv_transpose2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride, bool need_dx,
+std::vector<Tensor> conv_transpose2d_bwd(const Tensor& dy, const Tensor& x, const Tensor& weight, int64_t stride,
+    bool need_dx,
                                          bool need_dweight, bool need_dbias);
 
 }  // namespace rl

@@ -1,7 +1,10 @@
-// The weight gradient on AMX tiles: dw[o, (tap, c)] = sum over positions of dy[o, p] x[c, p + offset(tap)], bf16 products.
+// The weight gradient on AMX tiles: dw[o, (tap, c)] = sum over positions of dy[o, p] x[c, p + offset(tap)], bf16
+// products.
 //
-// The sum runs along positions, two per word. dy is stored row by row in bf16, so a left tile is 16 rows of 32 positions.
-// The right tile needs rows of position pairs and columns of channels: x is transposed once per block to [pair][channel],
+// The sum runs along positions, two per word. dy is stored row by row in bf16, so a left tile is 16 rows of 32
+// positions.
+// The right tile needs rows of position pairs and columns of channels: x is transposed once per block to
+// [pair][channel],
 // in two versions, for pairs that start at even and at odd positions, so that every tap finds its pairs whole.
 #include "native/ops/conv/conv_amx.h"
 
@@ -37,10 +40,12 @@ thread_local Workspace plane_buffer, pair_buffer, dy_buffer;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-RL_AMX __m512i pairs_at(const float* p) { return (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + 16), _mm512_loadu_ps(p)); }
+RL_AMX __m512i pairs_at(const float* p) { return (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + 16),
+    _mm512_loadu_ps(p)); }
 
 // out[i * out_stride + c] = the pair (plane c)[2 i], (plane c)[2 i + 1] for 16 planes and 16 pairs.
-RL_AMX void transpose_pairs(const float* planes, int64_t plane_stride, int64_t channels, uint32_t* out, int64_t out_stride) {
+RL_AMX void transpose_pairs(const float* planes, int64_t plane_stride, int64_t channels, uint32_t* out,
+    int64_t out_stride) {
   __m512i r[16], t[16];
   for (int c = 0; c < 16; ++c) r[c] = c < channels ? pairs_at(planes + c * plane_stride) : _mm512_setzero_si512();
   for (int i = 0; i < 16; i += 2) {
@@ -55,8 +60,10 @@ RL_AMX void transpose_pairs(const float* planes, int64_t plane_stride, int64_t c
   }
   // r[4 i + j] holds in its 128-bit part L the channels 4 i .. 4 i + 3 of pair 4 L + j.
   for (int j = 0; j < 4; ++j) {
-    const __m512i even0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), even1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
-    const __m512i odd0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD), odd1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
+    const __m512i even0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88),
+        even1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+    const __m512i odd0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD),
+        odd1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
     _mm512_storeu_si512(out + j * out_stride, _mm512_shuffle_i32x4(even0, even1, 0x88));
     _mm512_storeu_si512(out + (4 + j) * out_stride, _mm512_shuffle_i32x4(odd0, odd1, 0x88));
     _mm512_storeu_si512(out + (8 + j) * out_stride, _mm512_shuffle_i32x4(even0, even1, 0xDD));
@@ -71,7 +78,8 @@ RL_AMX void round_rows(const float* in, uint16_t* out, int64_t count) {
 // sums[row tile][column tile] += left x right over `count` positions, for one or two row tiles and two column tiles.
 // Row tiles of sums lie row_sums floats apart, column tiles kTile apart.
 template <bool kTwoRows>
-RL_AMX void multiply(int64_t count, const uint16_t* left, int64_t left_stride, const uint32_t* right0, const uint32_t* right1,
+RL_AMX void multiply(int64_t count, const uint16_t* left, int64_t left_stride, const uint32_t* right0,
+    const uint32_t* right1,
                      int64_t channels, float* sums, int64_t row_sums) {
   const int64_t left_bytes = left_stride * 2, right_bytes = channels * 4;
   _tile_loadd(0, sums, 64);
@@ -106,19 +114,23 @@ void conv_weight_grad_amx(const ConvShape& s, DType dtype, const void* x, const 
   PlaneLayout lx = input_layout(s);
   PlaneLayout ly = gradient_layout(s, 0, 0, lx.columns);
   const int64_t halo_h = (s.kernel_h - 1) / s.stride, halo_w = (s.kernel_w - 1) / s.stride;
-  const int64_t channels = round_up(s.in_channels, 16), phases = lx.phases_h * lx.phases_w, taps = s.kernel_h * s.kernel_w;
+  const int64_t channels = round_up(s.in_channels, 16), phases = lx.phases_h * lx.phases_w,
+      taps = s.kernel_h * s.kernel_w;
   const int64_t row_bytes = (lx.planes() + ly.planes()) * lx.columns * 4;
-  const int64_t fitting = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, row_bytes) - halo_h, 1, std::max<int64_t>(1, s.out_h));
+  const int64_t fitting = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, row_bytes) - halo_h, 1,
+      std::max<int64_t>(1, s.out_h));
   const int64_t blocks = ceil_div(s.out_h, fitting), rows = blocks == 0 ? 0 : ceil_div(s.out_h, blocks);
   set_rows(lx, rows + halo_h, halo_w + 32);  // whole left tiles may read 31 positions farther
   set_rows(ly, rows, 32);
-  const int64_t positions = round_up(lx.plane_stride, 32), per_phase = positions * channels;  // words: two versions of half
+  // words: two versions of half
+  const int64_t positions = round_up(lx.plane_stride, 32), per_phase = positions * channels;
   const int64_t dy_stride = round_up(ly.plane_stride, 32), row_tiles = ceil_div(s.out_channels, 16);
   // Column tiles are (tap, 16 channels), rounded up to an even number.
   const int64_t channel_tiles = channels / 16, column_tiles = taps * channel_tiles, padded = round_up(column_tiles, 2);
   std::vector<int64_t> starts(static_cast<size_t>(padded));
   for (int64_t j = 0; j < padded; ++j) {
-    const int64_t at = std::min(j, column_tiles - 1), tap = at / channel_tiles, u = tap / s.kernel_w, v = tap % s.kernel_w;
+    const int64_t at = std::min(j, column_tiles - 1), tap = at / channel_tiles, u = tap / s.kernel_w,
+        v = tap % s.kernel_w;
     const int64_t offset = u / s.stride * lx.columns + v / s.stride;
     starts[static_cast<size_t>(j)] = (u % s.stride * lx.phases_w + v % s.stride) * per_phase +
                                      offset % 2 * per_phase / 2 + offset / 2 * channels + at % channel_tiles * 16;
@@ -134,21 +146,25 @@ void conv_weight_grad_amx(const ConvShape& s, DType dtype, const void* x, const 
       while (total * (part + 1) / parts <= item) ++part;
       float* sums = partial.data() + part * size;
       const int64_t b = item / blocks, row0 = item % blocks * rows;
-      const int64_t count = round_up(std::min(rows, s.out_h - row0) * lx.columns, 32), bytes = static_cast<int64_t>(size_of(dtype));
+      const int64_t count = round_up(std::min(rows, s.out_h - row0) * lx.columns, 32),
+          bytes = static_cast<int64_t>(size_of(dtype));
       float* planes = plane_buffer.floats(std::max(lx.planes() * lx.plane_stride, ly.planes() * ly.plane_stride) + 64);
       auto* pairs = static_cast<uint32_t*>(pair_buffer.reserve((phases * per_phase + 32 * channels) * 4));
       auto* left = static_cast<uint16_t*>(dy_buffer.reserve(row_tiles * 16 * dy_stride * 2));
-      fill_planes(ly, dtype, static_cast<const char*>(dy) + b * s.out_channels * s.out_h * s.out_w * bytes, row0, planes, 64);
+      fill_planes(ly, dtype, static_cast<const char*>(dy) + b * s.out_channels * s.out_h * s.out_w * bytes, row0,
+          planes, 64);
       for (int64_t o = 0; o < row_tiles * 16; ++o) {
         if (o < s.out_channels) round_rows(planes + o * ly.plane_stride, left + o * dy_stride, count);
         else std::memset(left + o * dy_stride, 0, static_cast<size_t>(count) * 2);
       }
-      fill_planes(lx, dtype, static_cast<const char*>(x) + b * s.in_channels * s.in_h * s.in_w * bytes, row0, planes, 64);
+      fill_planes(lx, dtype, static_cast<const char*>(x) + b * s.in_channels * s.in_h * s.in_w * bytes, row0, planes,
+          64);
       for (int64_t phase = 0; phase < phases; ++phase)
         for (int64_t c = 0; c < channels; c += 16)
           for (int64_t odd = 0; odd < 2; ++odd)
             for (int64_t p = 0; p + odd + 32 <= lx.plane_stride; p += 32)
-              transpose_pairs(planes + (c * phases + phase) * lx.plane_stride + p + odd, phases * lx.plane_stride, s.in_channels - c,
+              transpose_pairs(planes + (c * phases + phase) * lx.plane_stride + p + odd, phases * lx.plane_stride,
+                  s.in_channels - c,
                               pairs + phase * per_phase + odd * per_phase / 2 + p / 2 * channels + c, channels);
       for (int64_t i = 0; i < row_tiles; i += 2)
         for (int64_t j = 0; j < padded; j += 2)

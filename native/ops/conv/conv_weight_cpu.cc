@@ -53,15 +53,18 @@ RL_VECTORIZED void add_parts(float* partial, int64_t parts, int64_t size, int64_
 void conv_weight_grad(const ConvShape& s, DType dtype, bool bf16_products, const void* x, const void* dy, void* dw) {
   const int64_t k = s.in_channels * s.kernel_h * s.kernel_w, size = s.out_channels * k;
   if (size == 0) return;
-  if (bf16_products && conv_amx_available() && s.in_channels >= kAmxChannels && s.out_channels >= kAmxChannels && s.out_w > 0)
+  if (bf16_products && conv_amx_available() && s.in_channels >= kAmxChannels && s.out_channels >= kAmxChannels &&
+      s.out_w > 0)
     return conv_weight_grad_amx(s, dtype, x, dy, dw);
   const ConvKernels& kernels = conv_kernels();
   PlaneLayout lx = input_layout(s);
   PlaneLayout ly = gradient_layout(s, 0, 0, lx.columns);  // the positions that are dropped are zero in dy
   const int64_t halo = (s.kernel_h - 1) / s.stride;
   const int64_t row_bytes = (lx.planes() + ly.planes()) * lx.columns * 4;
-  const int64_t fitting = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, row_bytes) - halo, 1, std::max<int64_t>(1, s.out_h));
-  const int64_t blocks = s.out_h == 0 ? 0 : ceil_div(s.out_h, fitting), rows = blocks == 0 ? 0 : ceil_div(s.out_h, blocks);
+  const int64_t fitting = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, row_bytes) - halo, 1,
+      std::max<int64_t>(1, s.out_h));
+  const int64_t blocks = s.out_h == 0 ? 0 : ceil_div(s.out_h, fitting),
+      rows = blocks == 0 ? 0 : ceil_div(s.out_h, blocks);
   set_rows(lx, rows + halo, (s.kernel_w - 1) / s.stride);
   set_rows(ly, rows, 0);
   const std::vector<int64_t> offsets = weight_offsets(s, lx);
@@ -80,13 +83,16 @@ void conv_weight_grad(const ConvShape& s, DType dtype, bool bf16_products, const
         float* ys = dy_buffer.floats(ly.planes() * ly.plane_stride + kTail);
         fill_planes(lx, dtype, at(dtype, x, b * s.in_channels * s.in_h * s.in_w), row0, xs, kTail);
         fill_planes(ly, dtype, at(dtype, dy, b * s.out_channels * s.out_h * s.out_w), row0, ys, kTail);
-        const int64_t pieces = std::max<int64_t>(1, (count + kChunk / 2) / kChunk), piece = round_up(ceil_div(count, pieces), lanes);
+        const int64_t pieces = std::max<int64_t>(1, (count + kChunk / 2) / kChunk),
+            piece = round_up(ceil_div(count, pieces), lanes);
         for (int64_t p = 0; p < count; p += piece)
           for (int64_t i = 0; i < s.out_channels; i += tile_m)
             for (int64_t j = 0; j < k; j += tile_n)
               kernels.weight_tile(static_cast<int>(std::min(tile_m, s.out_channels - i)),
-                                  static_cast<int>(std::min(tile_n, k - j)), round_up(std::min(piece, count - p), lanes),
-                                  ys + i * ly.plane_stride + p, ly.plane_stride, xs + p, offsets.data() + j, sums + i * k + j, k);
+                                  static_cast<int>(std::min(tile_n, k - j)),
+                                      round_up(std::min(piece, count - p), lanes),
+                                  ys + i * ly.plane_stride + p, ly.plane_stride, xs + p, offsets.data() + j,
+                                      sums + i * k + j, k);
       }
     }
   });
@@ -118,7 +124,8 @@ void channel_sums(int64_t batch, int64_t channels, int64_t pixels, DType dtype, 
     ThreadPool::instance().parallel_for(channels, grain_for(batch * pixels), [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
         double sum = 0;
-        for (int64_t b = 0; b < batch; ++b) sum += sum_of(static_cast<const T*>(x) + (b * channels + c) * pixels, pixels);
+        for (int64_t b = 0; b < batch; ++b) sum += sum_of(static_cast<const T*>(x) + (b * channels + c) * pixels,
+            pixels);
         static_cast<T*>(out)[c] = from_float<T>(static_cast<float>(sum));
       }
     });

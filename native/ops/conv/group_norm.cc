@@ -78,7 +78,8 @@ RL_VECTORIZED void load_step(const T* x, float* out, int64_t count) {
 
 // dx = dz * a + (x - mean) * b + c.
 template <class T>
-RL_VECTORIZED void combine_step(const float* dz, const T* x, float mean, float a, float b, float c, T* dx, int64_t count) {
+RL_VECTORIZED void combine_step(const float* dz, const T* x, float mean, float a, float b, float c, T* dx,
+    int64_t count) {
   for (int64_t i = 0; i < count; ++i) dx[i] = from_float<T>(dz[i] * a + ((to_float(x[i]) - mean) * b + c));
 }
 
@@ -162,7 +163,8 @@ void backward_group(const GroupNormBwdArgs& a, int64_t b, int64_t g) {
 void group_norm_cpu(const GroupNormArgs& a) {
   if (a.channels == 0 || a.pixels == 0) return;
   RL_DISPATCH_FLOAT(a.dtype, T, {
-    ThreadPool::instance().parallel_for(a.batch * a.groups, grain_for(a.channels / a.groups * a.pixels), [&](int64_t begin, int64_t end) {
+    ThreadPool::instance().parallel_for(a.batch * a.groups, grain_for(a.channels / a.groups * a.pixels),
+        [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) forward_group<T>(a, i / a.groups, i % a.groups);
     });
   });
@@ -171,7 +173,8 @@ void group_norm_cpu(const GroupNormArgs& a) {
 void group_norm_bwd_cpu(const GroupNormBwdArgs& a) {
   RL_DISPATCH_FLOAT(a.dtype, T, {
     if (a.channels > 0 && a.pixels > 0) {
-      ThreadPool::instance().parallel_for(a.batch * a.groups, grain_for(a.channels / a.groups * a.pixels), [&](int64_t begin, int64_t end) {
+      ThreadPool::instance().parallel_for(a.batch * a.groups, grain_for(a.channels / a.groups * a.pixels),
+          [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) backward_group<T>(a, i / a.groups, i % a.groups);
       });
     }
@@ -203,13 +206,15 @@ void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& 
 
 }  // namespace
 
-std::vector<Tensor> group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t groups, double eps, bool silu) {
+std::vector<Tensor> group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t groups, double eps,
+    bool silu) {
   check("group_norm", x, weight, bias, groups);
   Tensor y = Tensor::empty(x.device(), x.shape(), x.dtype());
   Tensor stats = Tensor::empty(x.device(), {x.size(0), groups, 2});
   Tensor partial;
   if (x.device().is_cuda()) partial = Tensor::empty(x.device(), {2, x.size(0), x.size(1)});
-  const GroupNormArgs args{x.data(), weight.data(), bias.data(), y.data(), stats.as<float>(), partial.as<float>(), x.size(0), x.size(1),
+  const GroupNormArgs args{x.data(), weight.data(), bias.data(), y.data(), stats.as<float>(), partial.as<float>(),
+      x.size(0), x.size(1),
                            x.shape().numel(2, x.rank()), groups, eps, silu, x.dtype()};
   RL_LAUNCH(x.device(), "group_norm", group_norm_cpu(args), group_norm_cuda(args, cuda_stream(x.device())));
   return {y, stats};

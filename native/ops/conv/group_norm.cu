@@ -13,7 +13,8 @@ __device__ float silu_grad(float z) {
 
 // One block per (b, c): the channel's mean and sum of squared deviations.
 template <class T>
-__global__ void channel_stats_kernel(const T* __restrict__ x, float* __restrict__ partial, int64_t rows, int64_t pixels) {
+__global__ void channel_stats_kernel(const T* __restrict__ x, float* __restrict__ partial, int64_t rows,
+    int64_t pixels) {
   const T* plane = x + blockIdx.x * pixels;
   float sum = 0, square = 0;
   for (int64_t i = threadIdx.x; i < pixels; i += blockDim.x) sum += to_f32(plane[i]);
@@ -27,7 +28,8 @@ __global__ void channel_stats_kernel(const T* __restrict__ x, float* __restrict_
 }
 
 // One thread per (b, group): channels joined in order (Chan, Golub & LeVeque 1983, equal counts).
-__global__ void group_stats_kernel(const float* __restrict__ partial, float* __restrict__ stats, int64_t rows, int64_t groups,
+__global__ void group_stats_kernel(const float* __restrict__ partial, float* __restrict__ stats, int64_t rows,
+    int64_t groups,
                                    int64_t width, int64_t pixels, double eps) {
   const int64_t group = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (group >= groups) return;
@@ -48,7 +50,8 @@ __global__ void apply_kernel(const T* __restrict__ x, const T* __restrict__ weig
                              const float* __restrict__ stats, T* __restrict__ y, int64_t channels, int64_t width,
                              int64_t pixels, bool silu) {
   const int64_t row = blockIdx.x, c = row % channels;
-  const float mean = stats[row / width * 2], scale = stats[row / width * 2 + 1] * to_f32(weight[c]), shift = to_f32(bias[c]);
+  const float mean = stats[row / width * 2], scale = stats[row / width * 2 + 1] * to_f32(weight[c]),
+      shift = to_f32(bias[c]);
   for (int64_t i = blockIdx.y * int64_t{blockDim.x} + threadIdx.x; i < pixels; i += int64_t{gridDim.y} * blockDim.x) {
     const float z = (to_f32(x[row * pixels + i]) - mean) * scale + shift;
     y[row * pixels + i] = from_f32<T>(silu ? z / (1.0f + expf(-z)) : z);
@@ -58,7 +61,8 @@ __global__ void apply_kernel(const T* __restrict__ x, const T* __restrict__ weig
 // One block per (b, c): partial[0] = sum dz x̂, partial[1] = sum dz.
 template <class T>
 __global__ void channel_grads_kernel(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ weight,
-                                     const T* __restrict__ bias, const float* __restrict__ stats, float* __restrict__ partial,
+                                     const T* __restrict__ bias, const float* __restrict__ stats,
+                                         float* __restrict__ partial,
                                      int64_t rows, int64_t channels, int64_t width, int64_t pixels, bool silu) {
   const int64_t row = blockIdx.x, c = row % channels;
   const float mean = stats[row / width * 2], rstd = stats[row / width * 2 + 1];
@@ -79,8 +83,10 @@ __global__ void channel_grads_kernel(const T* __restrict__ dy, const T* __restri
 // Grid: (b c, chunks of pixels).
 template <class T>
 __global__ void input_grad_kernel(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ weight,
-                                  const T* __restrict__ bias, const float* __restrict__ stats, const float* __restrict__ partial,
-                                  T* __restrict__ dx, int64_t rows, int64_t channels, int64_t width, int64_t pixels, bool silu) {
+                                  const T* __restrict__ bias, const float* __restrict__ stats,
+                                      const float* __restrict__ partial,
+                                  T* __restrict__ dx, int64_t rows, int64_t channels, int64_t width, int64_t pixels,
+                                      bool silu) {
   const int64_t row = blockIdx.x, c = row % channels, first = row / width * width;
   const float mean = stats[row / width * 2], rstd = stats[row / width * 2 + 1];
   const float gamma = to_f32(weight[c]), beta = to_f32(bias[c]);
@@ -112,12 +118,15 @@ void group_norm_cuda(const GroupNormArgs& a, cudaStream_t stream) {
   const int64_t rows = a.batch * a.channels, width = a.channels / a.groups, groups = a.batch * a.groups;
   if (rows == 0 || a.pixels == 0) return;
   RL_DISPATCH_CUDA(a.dtype, T, {
-    channel_stats_kernel<T><<<static_cast<unsigned>(rows), row_threads(a.pixels), 0, stream>>>(static_cast<const T*>(a.x), a.partial,
+    channel_stats_kernel<T><<<static_cast<unsigned>(rows), row_threads(a.pixels), 0,
+        stream>>>(static_cast<const T*>(a.x), a.partial,
                                                                                               rows, a.pixels);
-    group_stats_kernel<<<static_cast<unsigned>((groups + 127) / 128), 128, 0, stream>>>(a.partial, a.stats, rows, groups, width,
+    group_stats_kernel<<<static_cast<unsigned>((groups + 127) / 128), 128, 0,
+        stream>>>(a.partial, a.stats, rows, groups, width,
                                                                                        a.pixels, a.eps);
     apply_kernel<T><<<pixel_grid(rows, a.pixels), 256, 0, stream>>>(
-        static_cast<const T*>(a.x), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), a.stats, static_cast<T*>(a.y),
+        static_cast<const T*>(a.x), static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), a.stats,
+            static_cast<T*>(a.y),
         a.channels, width, a.pixels, a.silu);
   });
   RL_CUDA(cudaGetLastError());
@@ -136,7 +145,8 @@ void group_norm_bwd_cuda(const GroupNormBwdArgs& a, cudaStream_t stream) {
       channel_grads_kernel<T><<<static_cast<unsigned>(rows), row_threads(a.pixels), 0, stream>>>(
           dy, x, weight, bias, a.stats, a.partial, rows, a.channels, width, a.pixels, a.silu);
       input_grad_kernel<T><<<pixel_grid(rows, a.pixels), 256, 0, stream>>>(dy, x, weight, bias, a.stats, a.partial,
-                                                                           static_cast<T*>(a.dx), rows, a.channels, width,
+                                                                           static_cast<T*>(a.dx), rows, a.channels,
+                                                                               width,
                                                                            a.pixels, a.silu);
       RL_CUDA(cudaGetLastError());
     }

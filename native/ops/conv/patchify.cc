@@ -21,7 +21,8 @@ void each_run(const PatchifyArgs& a, const Copy& copy) {
       for (int64_t c = 0; c < a.grid_w; ++c)
         for (int64_t ch = 0; ch < a.channels; ++ch)
           for (int64_t ph = 0; ph < p; ++ph)
-            copy((item * a.grid_w + c) * dim + (ch * p + ph) * p, ((b * a.channels + ch) * height + r * p + ph) * width + c * p);
+            copy((item * a.grid_w + c) * dim + (ch * p + ph) * p,
+                ((b * a.channels + ch) * height + r * p + ph) * width + c * p);
     }
   });
 }

@@ -25,7 +25,8 @@ template <class T>
 void mix_columns(const float* row, const ResizeAxis& columns, int64_t width, T* out) {
   for (int64_t j = 0; j < width; ++j) {
     float sum = 0;
-    for (int32_t t = columns.starts[j]; t < columns.starts[j + 1]; ++t) sum += columns.weight[t] * row[columns.index[t]];
+    for (int32_t t = columns.starts[j]; t < columns.starts[j + 1];
+        ++t) sum += columns.weight[t] * row[columns.index[t]];
     out[j] = from_float<T>(sum);
   }
 }
@@ -34,7 +35,8 @@ void mix_columns(const float* row, const ResizeAxis& columns, int64_t width, T* 
 
 void resize_cpu(const ResizeArgs& a) {
   RL_DISPATCH_FLOAT(a.dtype, T, {
-    ThreadPool::instance().parallel_for(a.planes * a.out_h, grain_for(4 * (a.in_w + a.out_w)), [&](int64_t begin, int64_t end) {
+    ThreadPool::instance().parallel_for(a.planes * a.out_h, grain_for(4 * (a.in_w + a.out_w)),
+        [&](int64_t begin, int64_t end) {
       thread_local cpu::Workspace buffer;
       float* row = buffer.floats(a.in_w);
       for (int64_t item = begin; item < end; ++item) {
@@ -70,12 +72,14 @@ struct DeviceTaps {
 void check(const char* op, const char* name, const Tensor& x, int64_t height, int64_t width) {
   check_float(op, name, x);
   check_rank(op, name, x, 4);
-  RL_CHECK(height >= 1 && width >= 1 && x.size(2) >= 1 && x.size(3) >= 1, code::kShape, op, ": cannot resize ", name, " ",
+  RL_CHECK(height >= 1 && width >= 1 && x.size(2) >= 1 && x.size(3) >= 1, code::kShape, op, ": cannot resize ", name,
+      " ",
            x.shape(), " to ", height, "x", width, ": every size must be at least 1");
   RL_CHECK(height < (1 << 20) && width < (1 << 20), code::kShape, op, ": ", height, "x", width, " is too large");
 }
 
-Tensor resample(const char* op, const Tensor& x, int64_t height, int64_t width, const ResizeTaps& rows, const ResizeTaps& columns) {
+Tensor resample(const char* op, const Tensor& x, int64_t height, int64_t width, const ResizeTaps& rows,
+    const ResizeTaps& columns) {
   Tensor y = Tensor::empty(x.device(), {x.size(0), x.size(1), height, width}, x.dtype());
   const DeviceTaps on_rows(x.device(), rows), on_columns(x.device(), columns);
   const ResizeArgs args{x.data(), y.data(), x.size(0) * x.size(1), x.size(2), x.size(3), height, width,

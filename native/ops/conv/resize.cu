@@ -16,7 +16,8 @@ __global__ void resize_kernel(ResizeArgs a) {
     for (int t = a.rows.starts[i]; t < a.rows.starts[i + 1]; ++t) {
       const T* row = plane + a.rows.index[t] * a.in_w;
       float part = 0;
-      for (int q = a.columns.starts[j]; q < a.columns.starts[j + 1]; ++q) part += a.columns.weight[q] * to_f32(row[a.columns.index[q]]);
+      for (int q = a.columns.starts[j]; q < a.columns.starts[j + 1];
+          ++q) part += a.columns.weight[q] * to_f32(row[a.columns.index[q]]);
       sum += a.rows.weight[t] * part;
     }
     static_cast<T*>(a.y)[at] = from_f32<T>(sum);

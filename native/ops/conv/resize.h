@@ -6,7 +6,8 @@
 //
 // Precision: weights computed in f64 and rounded to f32, sums in f32, one rounding to the output type.
 // Tolerance: see test/native/resize.test.cc (measured worst × 1.05).
-// Bytes: (x + y) · size.   FLOPs: 2 · B·C · (h·W·taps_h + h·w·taps_w), taps: 2 bilinear, 4 bicubic, 4·H/h when shrinking antialiased.
+// Bytes: (x + y) · size.   FLOPs: 2 · B·C · (h·W·taps_h + h·w·taps_w), taps: 2 bilinear, 4 bicubic, 4·H/h when
+// shrinking antialiased.
 #pragma once
 
 #include "native/core/tensor.h"

@@ -55,7 +55,8 @@ ResizeTaps bicubic_taps(int64_t in, int64_t out, bool antialias) {
       const int64_t high = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), in);
       double sum = 0;
       for (int64_t j = low; j < high; ++j) sum += keys((static_cast<double>(j) - centre + 0.5) * inverse, -0.5);
-      for (int64_t j = low; j < high; ++j) add(taps, j, keys((static_cast<double>(j) - centre + 0.5) * inverse, -0.5) / sum);
+      for (int64_t j = low; j < high; ++j) add(taps, j,
+          keys((static_cast<double>(j) - centre + 0.5) * inverse, -0.5) / sum);
     } else {
       const double source = centre - 0.5, base = std::floor(source);
       for (int64_t j = -1; j <= 2; ++j) {

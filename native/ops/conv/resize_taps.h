@@ -1,7 +1,9 @@
 // Interpolation weights of one axis: which input positions an output position reads, and how much of each.
 //
-// Bilinear: src = i (in − 1)/(out − 1) with align_corners, else max(0, (i + ½) in/out − ½); weights 1 − t, t at floor(src), +1.
-// Bicubic (Keys 1981), src = (i + ½) in/out − ½, K(x) = (a+2)|x|³ − (a+3)|x|² + 1 for |x| < 1, a|x|³ − 5a|x|² + 8a|x| − 4a for |x| < 2:
+// Bilinear: src = i (in − 1)/(out − 1) with align_corners, else max(0, (i + ½) in/out − ½); weights 1 − t, t at
+// floor(src), +1.
+// Bicubic (Keys 1981), src = (i + ½) in/out − ½, K(x) = (a+2)|x|³ − (a+3)|x|² + 1 for |x| < 1, a|x|³ − 5a|x|² + 8a|x| −
+// 4a for |x| < 2:
 //   antialias=false  a = −0.75, four taps, positions outside are moved to the edge;
 //   antialias=true   a = −0.5, the kernel is stretched by in/out when shrinking, positions outside are dropped and the
 //                    remaining weights divided by their sum (as Pillow and PyTorch's antialiased resize do).

@@ -6,7 +6,8 @@ namespace rl {
 namespace {
 
 template <class T>
-__global__ void upsample_kernel(const T* __restrict__ in, T* __restrict__ out, int64_t total, int64_t height, int64_t width) {
+__global__ void upsample_kernel(const T* __restrict__ in, T* __restrict__ out, int64_t total, int64_t height,
+    int64_t width) {
   for (int64_t at = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; at < total; at += int64_t{gridDim.x} * blockDim.x) {
     const int64_t j = at % (2 * width), row = at / (2 * width);  // row runs over planes and rows of the large image
     out[at] = in[(row / (2 * height) * height + row % (2 * height) / 2) * width + j / 2];
@@ -28,7 +29,8 @@ void upsample_nearest2x_cuda(const UpsampleArgs& a, cudaStream_t stream) {
   const int64_t total = 4 * a.planes * a.height * a.width;
   if (total == 0) return;
   RL_DISPATCH_CUDA(a.dtype, T, {
-    upsample_kernel<T><<<grid_for(total, 256), 256, 0, stream>>>(static_cast<const T*>(a.in), static_cast<T*>(a.out), total,
+    upsample_kernel<T><<<grid_for(total, 256), 256, 0,
+        stream>>>(static_cast<const T*>(a.in), static_cast<T*>(a.out), total,
                                                                  a.height, a.width);
   });
   RL_CUDA(cudaGetLastError());
@@ -38,7 +40,8 @@ void upsample_nearest2x_bwd_cuda(const UpsampleArgs& a, cudaStream_t stream) {
   const int64_t total = a.planes * a.height * a.width;
   if (total == 0) return;
   RL_DISPATCH_CUDA(a.dtype, T, {
-    upsample_bwd_kernel<T><<<grid_for(total, 256), 256, 0, stream>>>(static_cast<const T*>(a.in), static_cast<T*>(a.out), total,
+    upsample_bwd_kernel<T><<<grid_for(total, 256), 256, 0,
+        stream>>>(static_cast<const T*>(a.in), static_cast<T*>(a.out), total,
                                                                      a.width);
   });
   RL_CUDA(cudaGetLastError());

@@ -14,7 +14,8 @@
 
 namespace rl {
 
-// height and width are those of the small image: forward reads [planes, height, width], backward [planes, 2 height, 2 width].
+// height and width are those of the small image: forward reads [planes, height, width], backward [planes, 2 height, 2
+// width].
 struct UpsampleArgs {
   const void* in;
   void* out;

@@ -48,13 +48,20 @@ async function* decode(run: EditRun): AsyncGenerator<AppEvent, void> {
 }
 
 /** Packed latents [1, L, C] -> picture in 8-bit steps. */
-async function decodePicture({ device, editor, settings }: EditRun, { data, shape }: HostTensor, rows: number, columns: number): Promise<Image> {
+async function decodePicture(
+  { device, editor, settings }: EditRun,
+  { data, shape }: HostTensor,
+  rows: number,
+  columns: number,
+): Promise<Image> {
   const vae = editor.vae();
   const ratio = downscale(vae.config);
   const [width, height] = [columns * editor.tokenPx, rows * editor.tokenPx];
   const picture = scope((): Tensor => {
     const latents = cast(unpackLatents(device.tensor(data, shape), rows, columns), editor.dtype);
-    const image = tiled(latents, { tile: tileSize(settings.vaeTile, width, height) / ratio, ratio }, (tile) => vae.decodeLatents(tile));
+    const image = tiled(latents, { tile: tileSize(settings.vaeTile, width, height) / ratio, ratio }, (tile) =>
+      vae.decodeLatents(tile),
+    );
     return clamp(affine(cast(image, 'f32'), 0.5, 0.5), 0, 1);
   });
   const [{ data: pixels }] = await takeHost(picture);
@@ -65,5 +72,8 @@ async function decodePicture({ device, editor, settings }: EditRun, { data, shap
 function split({ data, shape }: HostTensor, count: number): HostTensor[] {
   const length = shape[1] / count;
   const size = length * shape[2];
-  return Array.from({ length: count }, (_, v) => ({ shape: [1, length, shape[2]], data: data.slice(v * size, (v + 1) * size) }));
+  return Array.from({ length: count }, (_, v) => ({
+    shape: [1, length, shape[2]],
+    data: data.slice(v * size, (v + 1) * size),
+  }));
 }

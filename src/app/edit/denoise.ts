@@ -1,4 +1,6 @@
-/** Stage `edit`: all views are denoised in one sequence, conditioned on their unedited latents and the instruction. */
+/**
+ * Stage `edit`: all views are denoised in one sequence, conditioned on their unedited latents and the instruction.
+ */
 import { sample } from '../../flow';
 import { kontextIds, kontextVelocity, multiViewIds } from '../../models/flux';
 import type { PositionIds } from '../../models/flux';
@@ -43,7 +45,9 @@ async function* denoise(run: EditRun): AsyncGenerator<AppEvent, void> {
       imageIds: tokenIds(plan, editor.settings, editor.tokenPx),
       guidance: settings.guidance ?? editor.settings.default_guidance,
     };
-    const start = saved ? run.device.tensor(saved.latents.data, saved.latents.shape) : initialNoise(run, plan, condition.reference.shape);
+    const start = saved
+      ? run.device.tensor(saved.latents.data, saved.latents.shape)
+      : initialNoise(run, plan, condition.reference.shape);
     owned.push(start);
     yield* withEvents(run.signal, async (emit, signal) => {
       const begun = performance.now();
@@ -75,7 +79,11 @@ async function* denoise(run: EditRun): AsyncGenerator<AppEvent, void> {
 async function saveProgress(run: EditRun): Promise<void> {
   if (!run.progress) return;
   const { step, latents } = run.progress;
-  await saveWork(run, 'latents.safetensors', encodeTensors({ latents, step: { shape: [1], data: Float32Array.of(step) } }));
+  await saveWork(
+    run,
+    'latents.safetensors',
+    encodeTensors({ latents, step: { shape: [1], data: Float32Array.of(step) } }),
+  );
 }
 
 /** Tokens of one cell: rows × columns. */
@@ -83,14 +91,25 @@ export function cellTokens({ cellWidth, cellHeight }: GridPlan, tokenPx: number)
   return { rows: cellHeight / tokenPx, columns: cellWidth / tokenPx };
 }
 
-/** Positions of targets, then references: those of one mosaic (in the order of its tokens or cell by cell), or per view. */
-function tokenIds(plan: GridPlan, { vae_input: input, view_layout: layout }: EditRun['editor']['settings'], tokenPx: number): PositionIds {
+/**
+ * Positions of targets, then references: those of one mosaic (in the order of its tokens or cell by cell), or per
+ * view.
+ */
+function tokenIds(
+  plan: GridPlan,
+  { vae_input: input, view_layout: layout }: EditRun['editor']['settings'],
+  tokenPx: number,
+): PositionIds {
   const cell = cellTokens(plan, tokenPx);
   if (input === 'grid') {
     const mosaic = { rows: plan.height / tokenPx, columns: plan.width / tokenPx };
     return kontextIds(mosaic, mosaic);
   }
-  return multiViewIds(plan.rows * plan.cols, cell, layout === 'grid' ? { kind: 'grid', columns: plan.cols } : { kind: 'index' });
+  return multiViewIds(
+    plan.rows * plan.cols,
+    cell,
+    layout === 'grid' ? { kind: 'grid', columns: plan.cols } : { kind: 'index' },
+  );
 }
 
 /** N(0, 1) latents [1, L, C], f32. `shared`: the same numbers at the same place of every view. */

@@ -23,12 +23,21 @@ async function* encode(run: EditRun): AsyncGenerator<AppEvent, void> {
   const { editor } = run;
   const { plan, cells } = await choiceOf(run);
   const before = await beforeOf(run);
-  const pictures = editor.settings.vae_input === 'grid' ? [composeGrid(cells.map((view) => before[view]), plan)] : before;
+  const pictures =
+    editor.settings.vae_input === 'grid'
+      ? [
+          composeGrid(
+            cells.map((view) => before[view]),
+            plan,
+          ),
+        ]
+      : before;
   const steps = 1 + pictures.length;
   yield { type: 'step', stage: 'encode', step: 0, steps };
 
   // The text encoders come first and are freed: they are the largest networks but one.
-  const sentence = editor.settings.prompt_template === 'grid' ? gridPrompt(run.prompt, plan.rows, plan.cols) : run.prompt;
+  const sentence =
+    editor.settings.prompt_template === 'grid' ? gridPrompt(run.prompt, plan.rows, plan.cols) : run.prompt;
   const { hiddenStates, pooled } = editor.encodePrompt(sentence);
   const text = await takeHost(hiddenStates, pooled);
   yield { type: 'step', stage: 'encode', step: 1, steps };
@@ -46,10 +55,16 @@ async function* encode(run: EditRun): AsyncGenerator<AppEvent, void> {
 }
 
 /** Image -> packed latents [1, L, C] f32. */
-function encodePicture({ device, editor, settings }: EditRun, vae: AutoencoderKL, { data, width, height }: Image): Tensor {
+function encodePicture(
+  { device, editor, settings }: EditRun,
+  vae: AutoencoderKL,
+  { data, width, height }: Image,
+): Tensor {
   const image = cast(affine(reshape(device.tensor(data), [1, 3, height, width]), 2, -1), editor.dtype);
   const ratio = 1 / downscale(vae.config);
-  const latents = tiled(image, { tile: tileSize(settings.vaeTile, width, height), ratio }, (tile) => vae.encodeLatents(tile));
+  const latents = tiled(image, { tile: tileSize(settings.vaeTile, width, height), ratio }, (tile) =>
+    vae.encodeLatents(tile),
+  );
   return cast(packLatents(latents), 'f32');
 }
 
@@ -64,7 +79,9 @@ export function tileSize(asked: number | undefined, width: number, height: numbe
 /** Reads tensors to the host as f32 and frees them, also when a read fails. */
 export async function takeHost(...tensors: Tensor[]): Promise<HostTensor[]> {
   try {
-    return await Promise.all(tensors.map(async (tensor) => ({ shape: [...tensor.shape], data: await tensor.toFloat32() })));
+    return await Promise.all(
+      tensors.map(async (tensor) => ({ shape: [...tensor.shape], data: await tensor.toFloat32() })),
+    );
   } finally {
     for (const tensor of tensors) tensor.dispose();
   }

@@ -47,7 +47,12 @@ async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
   const { default_steps: steps, default_guidance: guidance } = editor.settings;
   const record: EditRecord = {
     prompt: run.prompt,
-    settings: { ...settings, steps: settings.steps ?? steps, guidance: settings.guidance ?? guidance, dtype: editor.dtype },
+    settings: {
+      ...settings,
+      steps: settings.steps ?? steps,
+      guidance: settings.guidance ?? guidance,
+      dtype: editor.dtype,
+    },
     versions: { rl3dedit: await packageVersion(), node: process.versions.node },
     model: editor.name,
     device: device.name,
@@ -66,7 +71,8 @@ async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
     outputHash: outputHash(after),
     warnings: [...run.scene.warnings, ...warnings],
   };
-  for (const [view, { meanChange }] of record.views.entries()) yield { type: 'metric', name: 'meanChange', value: meanChange, view };
+  for (const [view, { meanChange }] of record.views.entries())
+    yield { type: 'metric', name: 'meanChange', value: meanChange, view };
   await (await run.folder()).writeJson(recordFile, record);
 }
 
@@ -76,7 +82,9 @@ export async function readRecord(folder: OutputFolder): Promise<EditRecord> {
   try {
     return JSON.parse(await fs.readFile(file, 'utf8')) as EditRecord;
   } catch (error) {
-    throw new OutputError(`${file}: cannot be read (${(error as Error).message}); start again with --overwrite`, { cause: error });
+    throw new OutputError(`${file}: cannot be read (${(error as Error).message}); start again with --overwrite`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,4 +1,7 @@
-/** One edit in progress: what its stages share, and what each leaves in the folder for the next one or for a resumed run. */
+/**
+ * One edit in progress: what its stages share, and what each leaves in the folder for the next one or for a resumed
+ * run.
+ */
 import * as fs from 'node:fs/promises';
 import type { Editor } from '../model';
 import { OutputError } from '../../binding/errors';
@@ -12,7 +15,10 @@ import { readHostTensors } from '../parity/kinds';
 import type { HostTensor } from '../parity/kinds';
 import type { Verification } from './verification';
 
-/** A named part of an edit. It reads what earlier stages left through the functions below, so a resumed run may skip them. */
+/**
+ * A named part of an edit. It reads what earlier stages left through the functions below, so a resumed run may skip
+ * them.
+ */
 export interface EditStage {
   readonly name: string;
   run(run: EditRun): AsyncGenerator<AppEvent, void>;
@@ -59,7 +65,9 @@ export interface EditRun {
   readonly signal: AbortSignal;
   /** Seconds per stage, earlier runs of a resumed folder included. */
   readonly seconds: Record<string, number>;
-  /** The output folder; opened when the first stage has something to write, so that bad input leaves nothing behind. */
+  /**
+   * The output folder; opened when the first stage has something to write, so that bad input leaves nothing behind.
+   */
   folder(): Promise<OutputFolder>;
   choice?: Choice;
   before?: Image[];
@@ -88,7 +96,9 @@ export async function readWork(folder: OutputFolder, name: string): Promise<unkn
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new OutputError(`${file}: damaged (${(error as Error).message}); start again with --overwrite`, { cause: error });
+    throw new OutputError(`${file}: damaged (${(error as Error).message}); start again with --overwrite`, {
+      cause: error,
+    });
   }
 }
 

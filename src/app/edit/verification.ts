@@ -1,4 +1,6 @@
-/** What the verifier says about an edit: confidences before and after, and the poses it sees against the given cameras. */
+/**
+ * What the verifier says about an edit: confidences before and after, and the poses it sees against the given cameras.
+ */
 import type { Image } from '../../scene';
 import type { Verifier, VerifierReading } from '../model/verifier';
 import type { Device } from '../../tensor/device';
@@ -69,7 +71,11 @@ export async function verifySet(
   };
 }
 
-async function pairErrors(device: Device, { worldToCam }: VerifierReading, views: readonly ChosenView[]): Promise<PairError[]> {
+async function pairErrors(
+  device: Device,
+  { worldToCam }: VerifierReading,
+  views: readonly ChosenView[],
+): Promise<PairError[]> {
   const ids = allPairs(views.length);
   if (ids.length === 0) return [];
   const errors = scope(() => {

@@ -13,7 +13,10 @@ async function* verify(run: EditRun): AsyncGenerator<AppEvent, void> {
   const { editor, device, signal } = run;
   const verifier = await editor.verifier();
   if (!verifier) {
-    yield { type: 'note', message: `model ${editor.name} has no verifier, so there is no report on consistency; give one with --verifier` };
+    yield {
+      type: 'note',
+      message: `model ${editor.name} has no verifier, so there is no report on consistency; give one with --verifier`,
+    };
     run.verification = null;
   } else {
     const { views } = await choiceOf(run);
@@ -36,6 +39,7 @@ async function* verify(run: EditRun): AsyncGenerator<AppEvent, void> {
 
 /** The verifier's report; null where the model has no verifier. */
 export async function verificationOf(run: EditRun): Promise<Verification | null> {
-  if (run.verification === undefined) run.verification = ((await readWork(await run.folder(), workName)) ?? null) as Verification | null;
+  if (run.verification === undefined)
+    run.verification = ((await readWork(await run.folder(), workName)) ?? null) as Verification | null;
   return run.verification;
 }

@@ -20,9 +20,17 @@ async function* chooseViews(run: EditRun): AsyncGenerator<AppEvent, void> {
   const before: Image[] = [];
   for (const index of distinct) {
     yield { type: 'step', stage: 'views', step: views.length, steps: distinct.length };
-    const { image, camera } = await loadView(scene.views[index], { width: plan.cellWidth, height: plan.cellHeight, signal });
+    const { image, camera } = await loadView(scene.views[index], {
+      width: plan.cellWidth,
+      height: plan.cellHeight,
+      signal,
+    });
     before.push(quantized(image));
-    views.push({ name: scene.views[index].name, sceneIndex: index, camera: { ...camera, worldToCam: Array.from(camera.worldToCam) } });
+    views.push({
+      name: scene.views[index].name,
+      sceneIndex: index,
+      camera: { ...camera, worldToCam: Array.from(camera.worldToCam) },
+    });
   }
   yield { type: 'step', stage: 'views', step: views.length, steps: distinct.length };
 

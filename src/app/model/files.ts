@@ -1,4 +1,7 @@
-/** Finds the files of an editor's networks: a folder in the Hugging Face layout, a single file, or none for random weights. */
+/**
+ * Finds the files of an editor's networks: a folder in the Hugging Face layout, a single file, or none for random
+ * weights.
+ */
 import { existsSync, statSync } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
@@ -52,7 +55,8 @@ export async function findModel(model: string, extra: ExtraFiles): Promise<Model
     throw new WeightsError(
       model === 'tiny'
         ? `${folder}: the tiny networks are missing from this installation`
-        : `model ${model}: no such file or folder; expected tiny, a folder in the Hugging Face layout, a .safetensors file or random:flux-kontext-dev`,
+        : `model ${model}: no such file or folder; expected tiny, ` +
+            'a folder in the Hugging Face layout, a .safetensors file or random:flux-kontext-dev',
     );
   }
   return statSync(folder).isDirectory() ? fromFolder(model, folder, extra) : fromSingleFile(model, folder, extra);
@@ -75,9 +79,12 @@ async function fromFolder(name: string, root: string, extra: ExtraFiles): Promis
     t5Tokenizer: need(text, 'tokenizer_2'),
   };
   if (missing.length > 0) {
-    throw new WeightsError(`model ${name}: missing ${missing.join(', ')}; expected the Hugging Face layout of FLUX.1-Kontext-dev`);
+    throw new WeightsError(
+      `model ${name}: missing ${missing.join(', ')}; expected the Hugging Face layout of FLUX.1-Kontext-dev`,
+    );
   }
-  const verifier = extra.verifier ?? (existsSync(path.join(root, 'verifier')) ? path.join(root, 'verifier') : undefined);
+  const verifier =
+    extra.verifier ?? (existsSync(path.join(root, 'verifier')) ? path.join(root, 'verifier') : undefined);
   const scheduler = path.join(root, 'scheduler', 'scheduler_config.json');
   return {
     name,
@@ -99,7 +106,9 @@ async function fromSingleFile(name: string, file: string, extra: ExtraFiles): Pr
   const missing: string[] = [];
   if (vae === undefined) missing.push('the autoencoder (give --vae ae.safetensors or a vae folder)');
   if (text === undefined) {
-    missing.push('the text encoders (give --text a folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2)');
+    missing.push(
+      'the text encoders (give --text a folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2)',
+    );
   }
   if (vae === undefined || text === undefined) {
     throw new WeightsError(`model ${name}: a single file holds the transformer alone; missing: ${missing.join('; ')}`);
@@ -125,7 +134,8 @@ async function fromSingleFile(name: string, file: string, extra: ExtraFiles): Pr
 async function network(weights: string, needsConfig: boolean): Promise<NetworkFiles> {
   const folder = statSync(existing(weights, 'weights')).isDirectory() ? weights : path.dirname(weights);
   const config = path.join(folder, 'config.json');
-  if (existsSync(config) && (folder === weights || !needsConfig)) return { weights, config: await readJson(config), where: config };
+  if (existsSync(config) && (folder === weights || !needsConfig))
+    return { weights, config: await readJson(config), where: config };
   if (needsConfig) throw new WeightsError(`${config}: no such file; it tells the network's dimensions`);
   return { weights, where: weights };
 }

@@ -1,4 +1,7 @@
-/** Networks of full or tiny size with random weights: for benchmarks and for trying out the program without any download. */
+/**
+ * Networks of full or tiny size with random weights: for benchmarks and for trying out the program without any
+ * download.
+ */
 import { fluxPresets } from '../../models/flux';
 import { clipL } from '../../models/text/clip';
 import { t5Xxl } from '../../models/text/t5';

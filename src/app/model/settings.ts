@@ -6,8 +6,8 @@ import type { ShiftLine } from '../../flow';
 
 const settingsSchema = z.object({
   /**
-   * Fixed shift of the noise schedule, sigma = shift · s / (1 + (shift - 1) s); without it the shift grows with the number of
-   * target tokens, as FLUX was trained.
+   * Fixed shift of the noise schedule, sigma = shift · s / (1 + (shift - 1) s); without it the shift grows with the
+   * number of target tokens, as FLUX was trained.
    */
   timestep_shift: z.number().positive().optional(),
   /** What the network predicts: the velocity noise - image. */
@@ -18,7 +18,9 @@ const settingsSchema = z.object({
   prompt_template: z.enum(['grid', 'plain']).default('grid'),
   /** `view`: each view is encoded alone; `grid`: the mosaic of all views is encoded as one picture. */
   vae_input: z.enum(['view', 'grid']).default('grid'),
-  /** Positions of the views' tokens: those of one mosaic, or image ids of their own per view (only where trained so). */
+  /**
+   * Positions of the views' tokens: those of one mosaic, or image ids of their own per view (only where trained so).
+   */
   view_layout: z.enum(['grid', 'index']).default('grid'),
   default_steps: z.number().int().positive().default(28),
   default_guidance: z.number().nonnegative().default(2.5),
@@ -37,7 +39,9 @@ export function parseEditorSettings(json: unknown, where: string): EditorSetting
   if (parsed.success) {
     const settings = parsed.data;
     if (settings.view_layout === 'grid' || settings.vae_input === 'view') return settings;
-    throw new ConfigError(`${where}: view_layout: 'index' needs vae_input 'view', since every view has tokens of its own`);
+    throw new ConfigError(
+      `${where}: view_layout: 'index' needs vae_input 'view', since every view has tokens of its own`,
+    );
   }
   const [issue] = parsed.error.issues;
   throw new ConfigError(`${where}: ${issue.path.join('.') || 'the file'}: ${issue.message}`);
@@ -57,7 +61,12 @@ export function parseShiftLine(json: unknown, where: string): ShiftLine {
     const [issue] = parsed.error.issues;
     throw new ConfigError(`${where}: ${issue.path.join('.') || 'the file'}: ${issue.message}`);
   }
-  const { base_shift: baseShift, max_shift: maxShift, base_image_seq_len: baseTokens, max_image_seq_len: maxTokens } = parsed.data;
+  const {
+    base_shift: baseShift,
+    max_shift: maxShift,
+    base_image_seq_len: baseTokens,
+    max_image_seq_len: maxTokens,
+  } = parsed.data;
   return { baseShift, maxShift, baseTokens, maxTokens };
 }
 

@@ -13,13 +13,17 @@ export interface NetworkSource extends WeightSource {
   dispose(): void;
 }
 
-/** Opens a network's checkpoint (its headers are checked here), or random weights where it has none. @throws WeightsError */
+/**
+ * Opens a network's checkpoint (its headers are checked here), or random weights where it has none. @throws
+ * WeightsError
+ */
 export function networkSource(
   device: Device,
   { weights, where }: { weights?: string; where: string },
   { dtype, seed }: { dtype: 'f32' | 'bf16'; seed: number },
 ): NetworkSource {
-  if (weights !== undefined) return Object.assign(new SafetensorsWeights(device, weights, { dtype }), { random: false });
+  if (weights !== undefined)
+    return Object.assign(new SafetensorsWeights(device, weights, { dtype }), { random: false });
   const drawn = new RandomWeights(device, { seed, dtype });
   return {
     random: true,
@@ -37,6 +41,8 @@ export function networkSource(
 /** Bytes of all parameters in `dtype`; undefined for random weights. */
 export function parameterBytes(source: NetworkSource, dtype: 'f32' | 'bf16'): number | undefined {
   if (source.random) return undefined;
-  const elements = source.names().reduce((sum, name) => sum + (source.shapeOf(name) ?? []).reduce((n, size) => n * size, 1), 0);
+  const elements = source
+    .names()
+    .reduce((sum, name) => sum + (source.shapeOf(name) ?? []).reduce((n, size) => n * size, 1), 0);
   return elements * (dtype === 'f32' ? 4 : 2);
 }

@@ -38,7 +38,11 @@ export class TextEncoders implements Disposable {
   private constructor(private readonly parts: Parts) {}
 
   /** Reads tokenizers and settings, and the headers of the weights. @throws WeightsError, ConfigError */
-  static async open(device: Device, files: ModelFiles, options: { dtype: 'f32' | 'bf16'; seed: number }): Promise<TextEncoders> {
+  static async open(
+    device: Device,
+    files: ModelFiles,
+    options: { dtype: 'f32' | 'bf16'; seed: number },
+  ): Promise<TextEncoders> {
     const clip = parseClipConfig(files.clip.config, files.clip.where);
     const t5 = parseT5Config(files.t5.config, files.t5.where);
     const { clipTokenizer: clipFolder, t5Tokenizer: t5Folder } = files;
@@ -50,7 +54,16 @@ export class TextEncoders implements Disposable {
     const clipSource = networkSource(device, files.clip, options);
     try {
       const t5Source = networkSource(device, files.t5, options);
-      return new TextEncoders({ clip, t5, clipTokenizer, t5Tokenizer, textTokens, clipSource, t5Source, dtype: options.dtype });
+      return new TextEncoders({
+        clip,
+        t5,
+        clipTokenizer,
+        t5Tokenizer,
+        textTokens,
+        clipSource,
+        t5Source,
+        dtype: options.dtype,
+      });
     } catch (error) {
       clipSource.dispose();
       throw error;
@@ -72,7 +85,10 @@ export class TextEncoders implements Disposable {
     return clip === undefined || t5 === undefined ? undefined : clip + t5;
   }
 
-  /** Loads both encoders one after the other, runs and frees them. hiddenStates [1, T, d_model], pooled [1, hidden_size] */
+  /**
+   * Loads both encoders one after the other, runs and frees them. hiddenStates [1, T, d_model], pooled [1,
+   * hidden_size]
+   */
   encode(text: string): { hiddenStates: Tensor; pooled: Tensor } {
     const { clip, t5, clipTokenizer, t5Tokenizer, textTokens, clipSource, t5Source } = this.parts;
     const pooled = loaded(clipSource, (weights) => {
@@ -119,7 +135,9 @@ function loaded(source: NetworkSource, run: (weights: Weights) => Tensor): Tenso
 
 function fits({ vocabSize }: TextTokenizer, rows: number, where: string): void {
   if (vocabSize <= rows) return;
-  throw new WeightsError(`${where}: vocab_size is ${rows}, but its tokenizer gives ids up to ${vocabSize - 1}; they do not belong together`);
+  throw new WeightsError(
+    `${where}: vocab_size is ${rows}, but its tokenizer gives ids up to ${vocabSize - 1}; they do not belong together`,
+  );
 }
 
 const tokenizerConfigSchema = z.object({ model_max_length: z.number().positive().optional() });

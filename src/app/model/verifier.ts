@@ -65,13 +65,21 @@ class VggtVerifier implements Verifier {
     const { depth, point, poses } = scope(() => {
       const images = cast(this.device.tensor(input.data as Float32Array, input.shape), this.dtype);
       const output = this.model.forward(images);
-      return { depth: mean(output.depthConf, [1, 2]), point: mean(output.worldPointsConf, [1, 2]), poses: output.poseEnc };
+      return {
+        depth: mean(output.depthConf, [1, 2]),
+        point: mean(output.worldPointsConf, [1, 2]),
+        poses: output.poseEnc,
+      };
     });
     try {
       const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.toFloat32());
       const [depthConfidence, pointConfidence, encodings] = await Promise.all([depth, point, poses].map(numbers));
       if (signal?.aborted) throw new AbortError();
-      return { depthConfidence, pointConfidence, worldToCam: decodePoses(encodings, height, width).map(({ extrinsics }) => extrinsics) };
+      return {
+        depthConfidence,
+        pointConfidence,
+        worldToCam: decodePoses(encodings, height, width).map(({ extrinsics }) => extrinsics),
+      };
     } finally {
       for (const tensor of [depth, point, poses]) tensor.dispose();
     }
@@ -84,7 +92,10 @@ class VggtVerifier implements Verifier {
 
 const onnxOutputs = ['depth_conf', 'world_points_conf', 'pose_enc'] as const;
 
-/** An ONNX export of VGGT: one input [V, 3, H, W] or [1, V, 3, H, W], outputs `depth_conf`, `world_points_conf`, `pose_enc`. */
+/**
+ * An ONNX export of VGGT: one input [V, 3, H, W] or [1, V, 3, H, W], outputs `depth_conf`, `world_points_conf`,
+ * `pose_enc`.
+ */
 class OnnxVerifier implements Verifier {
   private constructor(
     private readonly module: OnnxModule,
@@ -96,11 +107,13 @@ class OnnxVerifier implements Verifier {
     const names = module.outputs.map((port) => port.name);
     const missing = onnxOutputs.filter((name) => !names.includes(name));
     const [input] = module.inputs;
-    if (module.inputs.length === 1 && missing.length === 0 && [4, 5].includes(input.shape.length)) return new OnnxVerifier(module, input);
+    if (module.inputs.length === 1 && missing.length === 0 && [4, 5].includes(input.shape.length))
+      return new OnnxVerifier(module, input);
     await module.dispose();
     throw new WeightsError(
       `${file}: a verifier has one input [V, 3, H, W] and the outputs ${onnxOutputs.join(', ')}; ` +
-        `this file has inputs ${module.inputs.map((port) => `${port.name} [${port.shape}]`).join(', ')} and outputs ${names.join(', ')}`,
+        `this file has inputs ${module.inputs.map((port) => `${port.name} [${port.shape}]`).join(', ')} ` +
+        `and outputs ${names.join(', ')}`,
     );
   }
 
@@ -113,14 +126,20 @@ class OnnxVerifier implements Verifier {
     const outputs = await this.module.run({ [name]: feed }, { signal });
     const perView = (output: OnnxArray): number[] => {
       const pixels = output.data.length / count;
-      if (!Number.isInteger(pixels)) throw new ShapeError(`${this.module.file}: [${output.shape}] does not divide into ${count} views`);
+      if (!Number.isInteger(pixels))
+        throw new ShapeError(`${this.module.file}: [${output.shape}] does not divide into ${count} views`);
       const values = Float64Array.from(output.data, Number);
-      return Array.from({ length: count }, (_, v) => values.subarray(v * pixels, (v + 1) * pixels).reduce((sum, x) => sum + x, 0) / pixels);
+      return Array.from(
+        { length: count },
+        (_, v) => values.subarray(v * pixels, (v + 1) * pixels).reduce((sum, x) => sum + x, 0) / pixels,
+      );
     };
     return {
       depthConfidence: perView(outputs['depth_conf']),
       pointConfidence: perView(outputs['world_points_conf']),
-      worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(({ extrinsics }) => extrinsics),
+      worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(
+        ({ extrinsics }) => extrinsics,
+      ),
     };
   }
 
@@ -130,8 +149,16 @@ class OnnxVerifier implements Verifier {
   }
 }
 
-/** Views [V, 3, H, W] resized to whole patches, the long side at most `size`; `fixed` is [H, W] where the network fixes them. */
-function networkInput(views: readonly Image[], size: number, patch: number, fixed: readonly (number | undefined)[] = []): OnnxArray {
+/**
+ * Views [V, 3, H, W] resized to whole patches, the long side at most `size`; `fixed` is [H, W] where the network fixes
+ * them.
+ */
+function networkInput(
+  views: readonly Image[],
+  size: number,
+  patch: number,
+  fixed: readonly (number | undefined)[] = [],
+): OnnxArray {
   const [{ width, height }] = views;
   const factor = Math.min(1, size / Math.max(width, height));
   const whole = (side: number): number => Math.max(1, Math.round((side * factor) / patch)) * patch;

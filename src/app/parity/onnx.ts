@@ -12,7 +12,10 @@ export const kind = 'onnx';
 const schema = z.looseObject({
   inputs: z.array(z.string()).optional(),
   outputs: z.array(z.string()).optional(),
-  model: z.string().regex(/^[\w.-]+$/, 'expected a file name').default('model.onnx'),
+  model: z
+    .string()
+    .regex(/^[\w.-]+$/, 'expected a file name')
+    .default('model.onnx'),
 });
 
 export async function run(dir: string, { signal }: ParityContext): Promise<ParityResult> {
@@ -26,7 +29,8 @@ export async function run(dir: string, { signal }: ParityContext): Promise<Parit
     const results = await module.run(feeds, { signal });
     for (const name of outputs ?? files.expected.names) {
       const result = results[name];
-      if (!result) throw new WeightsError(`${dir}/${model}: has no output '${name}'; it has ${Object.keys(results).join(', ')}`);
+      if (!result)
+        throw new WeightsError(`${dir}/${model}: has no output '${name}'; it has ${Object.keys(results).join(', ')}`);
       await comparison.check(name, Float32Array.from(result.data, Number));
     }
     return comparison.finish();

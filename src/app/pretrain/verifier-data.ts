@@ -7,7 +7,8 @@
  * confidence that falls with it, while the best depth stays the median: the truth.
  */
 import {
-  applyGlobalEdit, colourNames, floorNames, globalEditNames, Rng, sampleScene, shadeViews, skyNames, traceViews, withFloor, withObjectColour, withSky,
+  applyGlobalEdit, colourNames, floorNames, globalEditNames, Rng, sampleScene, shadeViews, skyNames, traceViews, withFloor,
+  withObjectColour, withSky,
 } from '../../scene/procedural';
 import type { GlobalEditName, ProceduralScene, RenderSize, TracedViews } from '../../scene/procedural';
 import type { NativeRenderer } from '../../scene/procedural/native';
@@ -94,7 +95,8 @@ function draw(
 ): { pictures: Float32Array[]; difference: Float32Array[] } {
   const pixels = frame.width * frame.height;
   const { ids } = traced;
-  const looks = kind === 'none' || kind === 'foreign' || kind === 'duplicate' ? commonLook(scene, ids, rng) : drawLooks(scene, kind, ids, rng);
+  const same = kind === 'none' || kind === 'foreign' || kind === 'duplicate';
+  const looks = same ? commonLook(scene, ids, rng) : drawLooks(scene, kind, ids, rng);
   const assigned = assignLooks(looks.length, views, rng);
   const bytes = traced.samples.length / views;
   const difference: Float32Array[] = [];
@@ -179,7 +181,13 @@ function assignLooks(count: number, views: number, rng: Rng): number[] {
   return drawn;
 }
 
-function render(looks: readonly Look[], index: number, view: Pick<TracedViews, 'samples'>, frame: RenderSize, renderer: NativeRenderer): Float32Array {
+function render(
+  looks: readonly Look[],
+  index: number,
+  view: Pick<TracedViews, 'samples'>,
+  frame: RenderSize,
+  renderer: NativeRenderer,
+): Float32Array {
   const { scene, filter, gain, blend } = looks[index];
   let picture = shadeViews(scene, view, 1, frame, renderer.shade);
   if (filter) picture = applyGlobalEdit(filter, picture, frame.width, frame.height);

@@ -55,6 +55,8 @@ export interface VerifierTaskOptions {
   scenes: number;
   /** Views per step. */
   batch?: number;
+  /** Side of a view in pixels, a multiple of the patch. */
+  size?: number;
   /** Held-out scenes of an evaluation. */
   evaluationScenes?: number;
 }
@@ -73,9 +75,10 @@ export interface VerifierBatch {
 }
 
 export function verifierTask(options: VerifierTaskOptions): TrainingTask<VerifierBatch> & { model: Vggt } {
-  const { device, seed, recipe, scenes, batch = verifierViewsPerStep, evaluationScenes = 24 } = options;
+  const { device, seed, recipe, scenes, batch = verifierViewsPerStep, size = tinyVerifier.img_size, evaluationScenes = 24 } = options;
+  const config = parseVggtConfig({ ...tinyVerifier, img_size: size }, 'verifier');
   const weights = new Weights(new RandomWeights(device, { seed, dtype: 'f32', rule: initialiser }));
-  const model = new Vggt(weights, tinyVerifier);
+  const model = new Vggt(weights, config);
   startHeads(weights.parameters);
   const renderer = nativeRenderer();
   const available = Math.min(scenes, splits.train.count);
@@ -83,7 +86,7 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
     const rng = new Rng(seed, stream.step, step);
     const views = viewCounts[rng.weighted(viewFrequencies)];
     return Array.from({ length: Math.max(1, Math.floor(batch / views)) }, (_, i) =>
-      drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size: tinyVerifier.img_size, views, augment: true }),
+      drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size, views, augment: true }),
     );
   };
   /** The next step's sets, drawn while the device works on this one's. */
@@ -103,7 +106,7 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
     prepare: async (step) => {
       const sets = ahead?.step === step ? await ahead.sets : draw(step);
       ahead = undefined;
-      return upload(device, sets, { seed, step });
+      return upload(device, sets, size, { seed, step });
     },
     loss: (data, step) => {
       const alpha = alphaEnd + (alphaStart - alphaEnd) * Math.max(0, 1 - step / alphaSteps);
@@ -131,6 +134,9 @@ function denseLoss(error: Tensor, confidence: Tensor, weight: Tensor, alpha: num
   return { loss: add(doubted, plain), error: plain };
 }
 
+/** Of each number of a pose encoding: the mean over the translation, over the quaternion, and half that over the fields of view. */
+const poseShares = [1 / 3, 1 / 3, 1 / 3, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25];
+
 /** Mean absolute errors of translation, quaternion and (half) field of view over all rounds, later rounds weighing more. */
 function cameraLoss({ poseRounds }: VggtOutput, { poses, poseWeight }: VerifierBatch): Tensor {
   const views = poses.size / poses.dim(-1);
@@ -141,8 +147,7 @@ function cameraLoss({ poseRounds }: VggtOutput, { poses, poseWeight }: VerifierB
   return losses.reduce((total, loss) => add(total, loss));
 }
 
-function upload(device: Device, sets: readonly VerifierSet[], noise: { seed: number; step: number } | null): VerifierBatch {
-  const { img_size: size } = tinyVerifier;
+function upload(device: Device, sets: readonly VerifierSet[], size: number, noise?: { seed: number; step: number }): VerifierBatch {
   const views = sets[0].noise.length;
   const shape = [sets.length, views];
   const joined = (pick: (set: VerifierSet) => Float32Array): Float32Array => {
@@ -155,11 +160,7 @@ function upload(device: Device, sets: readonly VerifierSet[], noise: { seed: num
     }
     return out;
   };
-  const components = [1, 1, 1, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75].map((weight) => weight / 3);
-  const poseWeight = Float32Array.from(joined((set) => set.poseWeight)).reduce<number[]>((all, w) => {
-    for (const component of components) all.push(w * component);
-    return all;
-  }, []);
+  const poseWeight = joined((set) => Float32Array.from({ length: 9 * views }, (_, i) => set.poseWeight[Math.floor(i / 9)] * poseShares[i % 9]));
   return scope(() => {
     const plain = device.tensor(joined((set) => set.images), [...shape, 3, size, size]);
     return {
@@ -175,7 +176,7 @@ function upload(device: Device, sets: readonly VerifierSet[], noise: { seed: num
 
 function noisy(images: Tensor, std: Tensor, { seed, step }: { seed: number; step: number }): Tensor {
   const noise = images.device.empty(images.shape);
-  randn(noise, { seed, stream: stream.step, offset: step * verifierViewsPerStep * 3 * tinyVerifier.img_size ** 2 });
+  randn(noise, { seed, stream: stream.step, offset: step * noise.size });
   return clamp(add(images, mul(noise, std)), 0, 1);
 }
 
@@ -221,7 +222,7 @@ export async function evaluateVerifier(
       // The same draw picks the same views for every kind.
       drawSet(seedOf('val', i), new Rng(i, stream.evaluation), { renderer, size, views, disagreement, augment: false }),
     );
-    const reading = await read(model, upload(device, sets, null));
+    const reading = await read(model, upload(device, sets, size));
     const perSet = reading.depthConf.length / sets.length;
     const scores = sets.map((_, s) => confidenceReward(reading.depthConf.subarray(s * perSet, (s + 1) * perSet), views).meanLog);
     judged.forEach((kind, s) => {

@@ -51,13 +51,17 @@ export class CameraHead {
       let pose: Tensor | null = null;
       for (let round = 0; round < this.iterations; round++) {
         // The pose fed back is a constant: each round learns from its own result.
-        const seen: Tensor = pose ? detached(pose) : expand(reshape(this.emptyPoseTokens, [1, poseEncodingSize]), [count, poseEncodingSize]);
+        const seen: Tensor = pose ? detached(pose) : this.emptyPoses(count);
         const change = this.refine(z, seen, batch, views);
         pose = pose ? add(seen, change) : change;
         rounds.push(reshape(activated(pose), [batch, views, poseEncodingSize]));
       }
       return rounds;
     });
+  }
+
+  private emptyPoses(count: number): Tensor {
+    return expand(reshape(this.emptyPoseTokens, [1, poseEncodingSize]), [count, poseEncodingSize]);
   }
 
   /** Change of the pose [B·S, 9], always from the tokens themselves and not from the last round's. */

@@ -33,7 +33,8 @@ export class ImageEncoder {
     const registers = encoder.num_register_tokens;
     this.registerTokens = registers > 0 ? weights.get('register_tokens', [1, registers, dim]) : null;
     this.posEmbed = weights.get('pos_embed', [1, 1 + grid * grid, dim]);
-    this.blocks = Array.from({ length: encoder.depth }, (_, i) => new Block(weights.at(`blocks.${i}`), { dim, heads: encoder.num_heads, eps }));
+    const options = { dim, heads: encoder.num_heads, eps };
+    this.blocks = Array.from({ length: encoder.depth }, (_, i) => new Block(weights.at(`blocks.${i}`), options));
     this.norm = new LayerNorm(weights.at('norm'), dim, eps);
   }
 

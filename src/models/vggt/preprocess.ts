@@ -50,7 +50,14 @@ export function planInput(width: number, height: number, { mode = 'crop', size =
     const resizedHeight = whole((height * size) / width);
     const rows = Math.min(resizedHeight, size);
     return {
-      resizedWidth: size, resizedHeight, rows, top: Math.floor((resizedHeight - rows) / 2), padLeft: 0, padTop: 0, width: size, height: rows,
+      resizedWidth: size,
+      resizedHeight,
+      rows,
+      top: Math.floor((resizedHeight - rows) / 2),
+      padLeft: 0,
+      padTop: 0,
+      width: size,
+      height: rows,
     };
   }
   const resizedWidth = width >= height ? size : whole((width * size) / height);

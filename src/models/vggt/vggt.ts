@@ -75,7 +75,12 @@ export class Vggt {
         depthConf: reshape(depth.confidence, [...leading, height, width]),
         worldPoints: reshape(points.value, [...leading, height, width, 3]),
         worldPointsConf: reshape(points.confidence, [...leading, height, width]),
-        tokens: new Map(returnTokens.map((layer) => [layer, reshape(tokens.get(layer)!, [...leading, ...tokens.get(layer)!.shape.slice(1)])])),
+        tokens: new Map(
+          returnTokens.map((layer) => {
+            const all = tokens.get(layer)!;
+            return [layer, reshape(all, [...leading, ...all.shape.slice(1)])];
+          }),
+        ),
       };
     });
   }
@@ -97,7 +102,10 @@ export class Vggt {
     return layers.map((layer) => cut.get(layer)!);
   }
 
-  private check(images: Tensor, returnTokens: readonly number[]): { leading: number[]; batch: number; views: number; height: number; width: number } {
+  private check(
+    images: Tensor,
+    returnTokens: readonly number[],
+  ): { leading: number[]; batch: number; views: number; height: number; width: number } {
     const { shape } = images;
     const { patch_size: patch, depth } = this.config;
     const [channels, height, width] = shape.slice(-3);

@@ -23,7 +23,8 @@ export function conv2d(
   return y;
 }
 
-/** Transposed convolution without padding: x [B,C,H,W], weight [C,O,kh,kw], bias [O] -> [B,O,(H-1)·stride+kh,(W-1)·stride+kw]. */
+/** Transposed convolution without padding: x [B,C,H,W], weight [C,O,kh,kw], bias [O] ->
+ * [B,O,(H-1)·stride+kh,(W-1)·stride+kw]. */
 export function convTranspose2d(
   x: Tensor,
   weight: Tensor,
@@ -82,7 +83,8 @@ export function resizeBilinear(
 }
 
 /**
- * Bicubic resize of x [B,C,H,W] to [B,C,height,width], as PyTorch does it. antialias: Keys' kernel with a = -0.5, widened when
+ * Bicubic resize of x [B,C,H,W] to [B,C,height,width], as PyTorch does it. antialias: Keys' kernel with a = -0.5,
+ * widened when
  * shrinking (position embeddings of VGGT); otherwise a = -0.75 over four clamped taps.
  */
 export function resizeBicubic(

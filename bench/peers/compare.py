@@ -1,0 +1,174 @@
+"""Side by side with PyTorch on the CPU: the same cases, sizes, types and threads, in one run, in turns.
+
+    python bench/peers/compare.py [--threads 2] [--rounds 5] [--seconds 0.5] [--filter TEXT] [--json FILE]
+
+Each case is run by both sides alternately (A B A B …), `rounds` slots each; the medians over all samples are printed, and
+the median of the slots' ratios (above 1: ours is faster), since a shared machine drifts. The networks' outputs, and the
+gradients of the training case, are compared first: equal within 2e-4 of the largest value, or the case fails.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument('--threads', type=int, default=2)
+parser.add_argument('--rounds', type=int, default=5)
+parser.add_argument('--seconds', type=float, default=0.5)
+parser.add_argument('--filter', default='')
+parser.add_argument('--json')
+parser.add_argument('--ops', action='store_true', help="show our side's most costly ops of each network")
+options = parser.parse_args()
+os.environ['OMP_NUM_THREADS'] = str(options.threads)
+import torch  # noqa: E402  (after the thread count)
+import torch.nn.functional as F  # noqa: E402
+
+from flux_torch import Flux  # noqa: E402
+from safetensors_file import load  # noqa: E402
+from vggt_torch import Vggt  # noqa: E402
+
+torch.set_num_threads(options.threads)
+torch.manual_seed(0)
+TYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}
+TOLERANCE = 2e-4
+
+
+class Ours:
+    def __init__(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'ours.mjs')
+        self.process = subprocess.Popen(['node', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, 'PEER_THREADS': str(options.threads)})
+
+    def ask(self, *words):
+        self.process.stdin.write(' '.join(map(str, words)) + '\n')
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        reply = json.loads(line) if line else {'error': 'the process ended'}
+        if 'error' in reply:
+            sys.exit(f'ours: {words}: {reply["error"]}')
+        return reply
+
+
+def timed(run):
+    begun = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - begun)
+
+
+def slot(run):
+    timed(run)
+    times, stop = [], time.perf_counter() + options.seconds
+    while len(times) < 2 or time.perf_counter() < stop:
+        times.append(timed(run))
+    return times
+
+
+def no_grad(call):
+    def run():
+        with torch.no_grad():
+            call()
+    return run
+
+
+def gemm(size, dtype):
+    a, b = (torch.randn(size, size, dtype=TYPES[dtype]) for _ in range(2))
+    return no_grad(lambda: F.linear(a, b))
+
+
+def attention(dtype):
+    q, k, v = (torch.randn(1, 4096, 16, 64, dtype=TYPES[dtype]).transpose(1, 2) for _ in range(3))
+    return no_grad(lambda: F.scaled_dot_product_attention(q, k, v))
+
+
+def part(data, prefix):
+    return {name[len(prefix):]: tensor for name, tensor in data.items() if name.startswith(prefix)}
+
+
+def check(name, expected, actual):
+    for key, value in expected.items():
+        error = ((actual[key] - value).abs().max() / value.abs().max().clamp_min(1e-6)).item()
+        if not error <= TOLERANCE:
+            sys.exit(f'{name}: {key} differs from ours by {error:.2e} of its largest value')
+
+
+def network(ours, name):
+    """Builds the twin on our parameters, checks that it computes the same, and returns what is timed."""
+    base = name.removesuffix('-mixed')
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'case.safetensors')
+        config = ours.ask('data', base, path)['config']
+        data = load(path)
+    weights, inputs = part(data, 'weight.'), part(data, 'input.')
+    if base.startswith('vggt'):
+        model = Vggt(weights, config)
+        with torch.no_grad():
+            check(base, part(data, 'output.'), model.forward(inputs['images']))
+        return no_grad(lambda: model.forward(inputs['images']))
+    model = Flux(weights, config)
+    forward = lambda: model.forward(inputs, config['outputTokens'])
+    with torch.no_grad():
+        check(base, part(data, 'output.'), {'velocity': forward()})
+    if 'train' not in base:
+        return no_grad(forward)
+    for weight in weights.values():
+        weight.requires_grad_()
+
+    def train():
+        for weight in weights.values():
+            weight.grad = None
+        forward().square().mean().backward()
+
+    train()
+    check(base, part(data, 'grad.'), {key: weight.grad for key, weight in weights.items()})
+    return train
+
+
+def cases():
+    for dtype in TYPES:
+        for size in (1024, 2048, 4096):
+            yield f'gemm-{size}-{dtype}', lambda ours, name, size=size, dtype=dtype: gemm(size, dtype), 0.8
+    for dtype in TYPES:
+        yield f'attention-{dtype}', lambda ours, name, dtype=dtype: attention(dtype), None
+    for name, required in (('flux-forward-1', None), ('flux-forward-4', None), ('flux-train-1', 1.0), ('flux-train-4', 1.0),
+                           ('flux-train-4-mixed', None), ('vggt-forward', 1.0)):
+        yield name, network, required
+
+
+def main():
+    ours, results = Ours(), []
+    print(f'torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s a side')
+    print(f'{"case":<22}{"ours ms":>11}{"torch ms":>11}{"ratio":>8}{"must":>7}')
+    for name, make, required in cases():
+        if options.filter not in name:
+            continue
+        torch.set_float32_matmul_precision('highest')
+        run = make(ours, name)
+        torch.set_float32_matmul_precision('medium' if name.endswith('-mixed') else 'highest')
+        mine, theirs, ratios = [], [], []
+        for _ in range(options.rounds):
+            a = ours.ask('time', name, options.seconds)['ms']
+            b = slot(run)
+            mine, theirs = mine + a, theirs + b
+            ratios.append(statistics.median(b) / statistics.median(a))
+        ratio = statistics.median(ratios)
+        results.append({'case': name, 'ours_ms': statistics.median(mine), 'torch_ms': statistics.median(theirs),
+                        'ratio': ratio, 'ratios': ratios, 'must': required})
+        print(f'{name:<22}{results[-1]["ours_ms"]:>11.3f}{results[-1]["torch_ms"]:>11.3f}{ratio:>8.2f}'
+              f'{"" if required is None else f"{required:.1f}":>7}{"" if required is None or ratio >= required else "  BELOW"}',
+              flush=True)
+        if options.ops and make is network:
+            for op in ours.ask('ops', name)['ops']:
+                print(f'    {op["op"]:<26}{op["calls"]:>6} calls{1e3 * op["seconds"]:>10.3f} ms')
+    if options.json:
+        with open(options.json, 'w') as file:
+            json.dump({'torch': torch.__version__, 'threads': options.threads, 'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+                       'cases': results}, file, indent=2)
+    return 0 if all(r['must'] is None or r['ratio'] >= r['must'] for r in results) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
