@@ -185,6 +185,20 @@ TEST_CASE("k blocks, k slices and split k") {
   check_all({{70, 290, 8300}}, {options[2]});
 }
 
+// Sizes that reach every way of reading operands and keeping sums: bf16 rows in place or packed (odd strides, k not in
+// whole tiles, many columns), A packed for all column groups, sums in tiles over several k blocks.
+TEST_CASE("large bf16 products") {
+  std::vector<Options> options(6);
+  for (Options& o : options) o.compute = Compute::bf16, o.transpose_b = true;
+  options[0].a = options[0].b = ElementType::bf16;
+  options[1] = options[0], options[1].bias = options[1].accumulate = true, options[1].pad = 1;
+  options[2] = options[0], options[2].bias = true, options[2].c = ElementType::bf16, options[2].pad = 2;
+  options[3] = options[2], options[3].accumulate = true, options[3].alpha = 0.5f, options[3].transpose_b = false;
+  options[4].bias = true, options[4].activation = Activation::gelu_tanh;
+  options[5].transpose_a = true, options[5].transpose_b = false, options[5].accumulate = true;
+  check_all({{75, 50, 640}, {40, 600, 704}, {530, 33, 300}, {70, 530, 650}}, options);
+}
+
 TEST_CASE("batch, shared operand") {
   std::vector<Options> options(3);
   options[0].batch = 5;
@@ -235,7 +249,9 @@ TEST_CASE("same bits for any number of threads") {
   rl::ThreadPool& pool = rl::ThreadPool::instance();
   const int size = pool.size();
   for_each_isa([&](const char* isa) {
-    for (const Shape& s : {Shape{200, 150, 300}, Shape{32, 32, 4000}, Shape{1, 900, 500}, Shape{500, 4, 600}}) {
+    for (const Shape& s : {Shape{200, 150, 300}, Shape{32, 32, 4000}, Shape{1, 900, 500}, Shape{500, 4, 600},
+                           Shape{160, 160, 640}, Shape{300, 600, 520}})
+      for (Compute compute : {Compute::f32, Compute::bf16}) {
       Random random(3);
       const auto a = random.normals(s.m * s.k), b = random.normals(s.n * s.k);
       std::vector<float> first;
@@ -243,7 +259,7 @@ TEST_CASE("same bits for any number of threads") {
         pool.set_size(threads);
         std::vector<float> c(static_cast<size_t>(s.m * s.n));
         GemmArgs g;
-        g.m = s.m, g.n = s.n, g.k = s.k;
+        g.m = s.m, g.n = s.n, g.k = s.k, g.compute = compute;
         g.a = {a.data(), ElementType::f32, s.k, false}, g.b = {b.data(), ElementType::f32, s.k, true};
         g.c = c.data(), g.c_row_stride = s.n;
         gemm(g);

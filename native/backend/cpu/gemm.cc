@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -124,23 +125,24 @@ struct Slice {
   const Problem& p;
   const TileKernel& kernel;
   int64_t k0, k_count;        // this k slice
+  int64_t kc;                 // its k blocks
   bool first, last;           // of the slices
   int64_t j0, columns;        // this column chunk
   const char* b_panels;       // packed, or null to read B in place
   ReadA a_in;
   const char* a_panels = nullptr;  // packed for all tasks, or null: each task packs its own
 
-  int64_t blocks() const { return std::max<int64_t>(1, ceil_div(k_count, kernel.kc)); }
+  int64_t blocks() const { return std::max<int64_t>(1, ceil_div(k_count, kc)); }
 
   // Panels of one k block lie together: block-major, so that a block's panels are one stream.
   const char* b_panel(int64_t block, int64_t j) const {
-    const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
+    const int64_t kb = block * kc, kn = std::min(kc, k_count - kb);
     return b_panels + kernel.panel_bytes(kernel.nr, kb) * ceil_div(columns, kernel.nr) +
            j / kernel.nr * kernel.panel_bytes(kernel.nr, kn);
   }
 
   const char* a_panel(int64_t block, int64_t i) const {
-    const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
+    const int64_t kb = block * kc, kn = std::min(kc, k_count - kb);
     return a_panels + kernel.panel_bytes(kernel.mr, kb) * ceil_div(p.m, kernel.mr) +
            i / kernel.mr * kernel.panel_bytes(kernel.mr, kn);
   }
@@ -183,7 +185,7 @@ struct Slice {
     const bool store_half = kernel.store_half && p.c_type == ElementType::bf16 && !p.needs_epilogue() && !p.accumulate;
     const KernelScope scope(kernel);
     for (int64_t block = 0; block < blocks_; ++block) {
-      const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, k_count - kb);
+      const int64_t kb = block * kc, kn = std::min(kc, k_count - kb);
       const int64_t a_panel_bytes = kernel.panel_bytes(mr, kn), b_panel_bytes = kernel.panel_bytes(nr, kn);
       const char* a_block = nullptr;
       if (a_panels) {
@@ -245,13 +247,38 @@ struct Slice {
   }
 };
 
+// Packs vectors [w0, w0 + count) over the slice, by all threads. -> panels, block-major: one k block's lie together
+const char* pack_all(const Slice& slice, const PanelSource& source, int64_t w0, int64_t count, int width, PackPanel pack,
+                     Workspace& workspace) {
+  const TileKernel& kernel = slice.kernel;
+  const int64_t panels = ceil_div(count, width), blocks = slice.blocks();
+  char* buffer = static_cast<char*>(workspace.reserve(kernel.panel_bytes(width, slice.k_count) * panels + 64));
+  const int64_t panel_work = std::min(slice.kc, slice.k_count) * width;
+  ThreadPool::instance().parallel_for(blocks * panels, 8192 / (panel_work + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      // Neighbouring items read on along k or across it, whichever is contiguous.
+      const int64_t block = source.k_contiguous ? item % blocks : item / panels;
+      const int64_t panel = source.k_contiguous ? item / blocks : item % panels;
+      const int64_t kb = block * slice.kc, kn = std::min(slice.kc, slice.k_count - kb);
+      pack(buffer + kernel.panel_bytes(width, kb) * panels + panel * kernel.panel_bytes(width, kn), source,
+           w0 + panel * width, static_cast<int>(std::min<int64_t>(width, count - panel * width)), slice.k0 + kb, kn,
+           slice.p.round_bf16);
+    }
+  });
+  return buffer;
+}
+
 // Task sizes only decide who computes what: enough tasks for the threads, blocks that fit the caches.
-void run_tasks(const Slice& slice) {
+void run_tasks(Slice& slice) {
   const Problem& p = slice.p;
   const TileKernel& kernel = slice.kernel;
   ThreadPool& pool = ThreadPool::instance();
   const double work = static_cast<double>(p.m) * static_cast<double>(slice.columns) * static_cast<double>(slice.k_count);
-  const int64_t wanted = pool.size() == 1 ? 1 : std::clamp<int64_t>(static_cast<int64_t>(work / kernel.task_work), 1, 4 * pool.size());
+  // More tasks than threads balance the load, but each reads its operands anew: only where a task stays long.
+  const int64_t threads = pool.size();
+  const int64_t wanted = threads == 1 || work < 2 * kernel.task_work
+                             ? 1
+                             : std::clamp<int64_t>(static_cast<int64_t>(work / kernel.long_task_work), threads, 4 * threads);
   int64_t rows = std::min(round_up(p.m, kernel.mr), kernel.mc);
   int64_t width = std::min(slice.columns, kernel.nc);
   auto tasks = [&] { return ceil_div(p.m, rows) * ceil_div(slice.columns, width); };
@@ -261,7 +288,24 @@ void run_tasks(const Slice& slice) {
   while (tasks() < wanted && rows > kernel.mr) rows = round_up(rows / 2, kernel.mr);
   // Even blocks instead of a small last one.
   rows = round_up(ceil_div(p.m, ceil_div(p.m, rows)), kernel.mr);
-  const int64_t row_tasks = ceil_div(p.m, rows), column_tasks = ceil_div(slice.columns, width);
+  int64_t row_tasks = ceil_div(p.m, rows), column_tasks = ceil_div(slice.columns, width);
+  // Few tasks: the cut that leaves the busiest thread least to do. A cut of the columns reads A once more.
+  if (wanted > 1 && row_tasks * column_tasks <= 8 * threads) {
+    double least = std::numeric_limits<double>::max();
+    const int64_t first_rows = std::max<int64_t>(1, row_tasks / 2), last_rows = row_tasks + 2 * threads;
+    for (int64_t cut : {column_tasks, column_tasks * threads})
+      for (int64_t count = first_rows; count <= last_rows; ++count) {
+        const int64_t height = round_up(ceil_div(p.m, count), kernel.mr), span = round_up(ceil_div(slice.columns, cut), kernel.nr);
+        const int64_t pieces = ceil_div(p.m, height) * ceil_div(slice.columns, span);
+        const double load = static_cast<double>(ceil_div(pieces, threads) * height * span) * (cut > column_tasks ? 1.04 : 1);
+        if (height > kernel.mc || load >= least) continue;
+        least = load, rows = height, width = span;
+      }
+    row_tasks = ceil_div(p.m, rows), column_tasks = ceil_div(slice.columns, width);
+  }
+  if (kernel.share_a && slice.a_in == ReadA::packed && slice.columns > kernel.nc &&
+      kernel.panel_bytes(kernel.mr, slice.k_count) * ceil_div(p.m, kernel.mr) <= 2 * kPackedBytes)
+    slice.a_panels = pack_all(slice, p.a, 0, p.m, kernel.mr, kernel.pack_a, shared_a);
   // Each thread takes the next task: finer than the pool's ranges, so that a thread that was descheduled delays nobody.
   const int64_t count = row_tasks * column_tasks;
   std::atomic<int64_t> next{0};
@@ -273,25 +317,11 @@ void run_tasks(const Slice& slice) {
   });
 }
 
-// Packs vectors [w0, w0 + count) over the slice, by all threads. -> panels, block-major: one k block's lie together
-const char* pack_all(const Slice& slice, const PanelSource& source, int64_t w0, int64_t count, int width, PackPanel pack,
-                     Workspace& workspace) {
-  const TileKernel& kernel = slice.kernel;
-  const int64_t panels = ceil_div(count, width), blocks = slice.blocks();
-  char* buffer = static_cast<char*>(workspace.reserve(kernel.panel_bytes(width, slice.k_count) * panels + 64));
-  const int64_t panel_work = std::min(kernel.kc, slice.k_count) * width;
-  ThreadPool::instance().parallel_for(blocks * panels, 8192 / (panel_work + 1) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      // Neighbouring items read on along k or across it, whichever is contiguous.
-      const int64_t block = source.k_contiguous ? item % blocks : item / panels;
-      const int64_t panel = source.k_contiguous ? item / blocks : item % panels;
-      const int64_t kb = block * kernel.kc, kn = std::min(kernel.kc, slice.k_count - kb);
-      pack(buffer + kernel.panel_bytes(width, kb) * panels + panel * kernel.panel_bytes(width, kn), source,
-           w0 + panel * width, static_cast<int>(std::min<int64_t>(width, count - panel * width)), slice.k0 + kb, kn,
-           slice.p.round_bf16);
-    }
-  });
-  return buffer;
+// Sums kept in tiles cost a pass per k block: blocks of even length, up to 1.4 of the kernel's, save a short last one.
+int64_t block_k(const TileKernel& kernel, int64_t k) {
+  if (!kernel.blocked_sums) return kernel.kc;
+  const int64_t blocks = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(k) / static_cast<double>(kernel.kc) + 0.45));
+  return round_up(std::max<int64_t>(1, ceil_div(k, blocks)), kernel.k_align);
 }
 
 void multiply_tiled(const TileKernel& kernel, const Problem& p) {
@@ -309,19 +339,16 @@ void multiply_tiled(const TileKernel& kernel, const Problem& p) {
   const bool direct_a = kernel.direct && f32_operands && p.a.type == ElementType::f32 && p.n <= 8 * kernel.nr;
   // Rows of bf16 in place save their copy, but lie far apart: only worth it where each is read few times.
   const bool rows_of_a = kernel.rows_in_place && p.a.type == ElementType::bf16 && p.a.k_contiguous &&
-                         p.k % kernel.k_align == 0 && p.a.stride % 2 == 0 && p.n <= 16 * kernel.nr;
+                         p.k % kernel.k_align == 0 && p.a.stride % 2 == 0 && p.n <= 2 * kernel.nr;
   const ReadA a_in = direct_a ? ReadA::units : rows_of_a ? ReadA::rows : ReadA::packed;
-  const bool share_a = kernel.share_a && a_in == ReadA::packed && p.n > kernel.nc &&
-                       kernel.panel_bytes(kernel.mr, step_k) * ceil_div(p.m, kernel.mr) <= 2 * kPackedBytes;
   for (int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += step_k) {
     const int64_t k_count = std::min(step_k, p.k - k0);
     for (int64_t j0 = 0; j0 < p.n; j0 += chunk) {
       const int64_t columns = std::min(chunk, p.n - j0);
-      Slice slice{p, kernel, k0, k_count, k0 == 0, k0 + step_k >= p.k, j0, columns, nullptr, a_in};
+      Slice slice{p, kernel, k0, k_count, block_k(kernel, k_count), k0 == 0, k0 + step_k >= p.k, j0, columns, nullptr, a_in};
       if (!direct_b) {
         slice.b_panels = pack_all(slice, p.b, j0, columns, kernel.nr, kernel.pack_b, packed_b);
       }
-      if (share_a) slice.a_panels = pack_all(slice, p.a, 0, p.m, kernel.mr, kernel.pack_a, shared_a);
       run_tasks(slice);
     }
   }

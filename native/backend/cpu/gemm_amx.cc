@@ -18,11 +18,11 @@
 // Only code below is compiled for the target; headers above are not (see gemm_avx512.cc).
 #if defined(__clang__)
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,amx-tile,amx-bf16"))), \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,prfchw,amx-tile,amx-bf16"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,amx-tile,amx-bf16")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,prfchw,amx-tile,amx-bf16")
 #endif
 
 namespace rl::cpu {
@@ -42,8 +42,11 @@ void pack_tiles(void* panel, const PanelSource& source, int64_t w0, int w_count,
     const bf16* in = static_cast<const bf16*>(source.data) + w0 * source.stride + k0;
     for (int w = 0; w < 32; w += 4, in += 4 * source.stride)
       for (int64_t k = 0; k < k_count; k += 32)
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < 4; ++i) {
+          // The rows are too short for the hardware to follow: fetch the next four.
+          _mm_prefetch(in + (i + 4) * source.stride + k, _MM_HINT_T0);
           _mm512_storeu_si512(out + k / 32 * 2 * kTileUnits + (w + i) * 16, _mm512_loadu_si512(in + i * source.stride + k));
+        }
     return;
   }
   for (int64_t k = 0; k < k_count; k += 32)
@@ -132,6 +135,12 @@ void multiply_ahead(int m, int n, int64_t k, const void* a_data, int64_t a_row_s
       _tile_zero(2);
       _tile_zero(3);
     }
+    // Rows of a matrix C are not in the cache as sums in tiles are: fetch them while multiplying.
+    if (!accumulate && c_row_stride != kNr)
+      for (int i = 0; i < kMr; ++i) {
+        __builtin_prefetch(c + i * c_row_stride, 1);
+        __builtin_prefetch(c + i * c_row_stride + 16, 1);
+      }
     sum_tiles<2, 2>(x);
     _tile_stored(0, c, stride);
     _tile_stored(1, c + 16, stride);
@@ -193,6 +202,7 @@ const GemmKernels& gemm_kernels_amx() {
   static const GemmKernels kernels = [] {
     TileKernel tile{kMr, kNr, 32, 2, false, 256, 512, pack_tiles<true>, pack_tiles<false>, multiply, 512, begin, end};
     tile.task_work = 2e6;
+    tile.long_task_work = 5e7;
     tile.multiply_ahead = multiply_ahead;
     tile.store_half = store_half;
     tile.rows_in_place = true;

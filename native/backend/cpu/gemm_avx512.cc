@@ -129,6 +129,17 @@ void multiply(int m, int n, int64_t k, const void* a, int64_t a_row_stride, int6
                                                              c_row_stride, init, accumulate);
 }
 
+// Lane i of the result is the sum of v[i]: a tree that merges two vectors per step, half the shuffles of 16 reductions.
+__attribute__((always_inline)) inline __m512 sum_each(__m512* v) {
+  for (int i = 0; i < 8; ++i)  // v[i] and v[i + 8] in the halves
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
+  for (int i = 0; i < 4; ++i)  // quarters: i, i + 4, i + 8, i + 12
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xDD));
+  for (int i = 0; i < 2; ++i) v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
+  const __m512 sums = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+  return _mm512_shuffle_f32x4(sums, sums, 0xD8);  // the quarters came as 0, 8, 4, 12
+}
+
 // Sums along k in vectors: kRows x 2 vectors of the stream at once hide the latency of the adds.
 template <int kRows, bool kHalf>
 void dot_rows(int64_t k, const float* few, int64_t few_stride, const PanelSource& stream, int64_t begin, int64_t end,
@@ -159,11 +170,13 @@ void dot_rows(int64_t k, const float* few, int64_t few_stride, const PanelSource
     int64_t p = 0;
     for (; p + 16 <= k; p += 16) step(p, true);
     if (p < k) step(p, false);
-#pragma GCC unroll 8
+    __m512 each[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) each[i] = i < kRows * kVectors ? sum[i / kVectors % kRows][i % kVectors] : _mm512_setzero_ps();
+    alignas(64) float total[16];
+    _mm512_store_ps(total, sum_each(each));
     for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        if (v < count) out[r * out_r + (j + v) * out_j] = _mm512_reduce_add_ps(sum[r][v]);
+      for (int v = 0; v < count; ++v) out[r * out_r + (j + v) * out_j] = total[r * kVectors + v];
   }
 }
 

@@ -58,6 +58,7 @@ struct TileKernel {
   void (*begin)() = nullptr;  // around a run of multiplications on one thread: tile configuration of AMX
   void (*end)() = nullptr;
   double task_work = 2e5;     // multiply-adds that are worth handing to another thread, about 2 microseconds
+  double long_task_work = 2e5;  // from here on tasks may outnumber the threads
   // Null where the ISA has nothing better than `multiply` and the common epilogue.
   MultiplyTileAhead multiply_ahead = nullptr;
   StoreHalf store_half = nullptr;

@@ -88,7 +88,7 @@ __attribute__((always_inline)) inline void transpose16(__m512i* r) {
 }
 
 // A whole block of pairs, before the transposition: no masks, and the bf16 conversion is one instruction for two vectors.
-inline void load_whole_pairs(__m512i* rows, const PanelSource& source, int64_t w, int64_t k) {
+__attribute__((always_inline)) inline void load_whole_pairs(__m512i* rows, const PanelSource& source, int64_t w, int64_t k) {
   const int64_t stride = source.stride;
   if (source.k_contiguous) {
     if (source.type == ElementType::bf16) {
