@@ -44,7 +44,8 @@ class Device : public std::enable_shared_from_this<Device> {
   // Throws ERR_OUT_OF_MEMORY naming requested and free bytes.
   std::shared_ptr<Buffer> allocate(size_t bytes);
   ArenaStats memory() const { return arena_->stats(); }
-  void trim() { arena_->trim(); }
+  // Gives cached memory back to the system.
+  virtual void trim() { arena_->trim(); }
 
   // Runs `work` after everything enqueued before it. An exception is kept and thrown by the next wait; commands after
   // a failed or aborted one are skipped until then. `op` names the command in messages.

@@ -18,11 +18,12 @@ import type { PicturePool } from './pretrain/data';
 import { encodeGroup, photoGroup, proceduralGroup } from './pretrain/edit-data';
 import type { EditGroup } from './pretrain/edit-data';
 import { editorRecipe, editorTask } from './pretrain/editor';
-import { exportEditor, exportTokenizers, exportVae } from './pretrain/export';
+import { exportEditor, exportTokenizers, exportVae, exportVerifier } from './pretrain/export';
 import { tinyTokenizers } from './pretrain/instructions';
 import { PhotoCrops } from './pretrain/photos';
 import { train } from './pretrain/trainer';
 import type { Recipe } from './pretrain/trainer';
+import { verifierRecipe, verifierTask } from './pretrain/verifier';
 import { latentStatistics, tinyVae, vaeRecipe, vaeTask } from './pretrain/vae';
 
 /** Side of a view in pixels: a 3×3 grid then has 324 target and 324 reference tokens. */
@@ -32,6 +33,8 @@ const DEFAULT_BATCH = { vae: 12, editor: 18 };
 const PHOTO_CROPS = 3000;
 const VALIDATION = { pictures: 48, groups: 24 };
 const EDITS_PER_GROUP = 4;
+/** The verifier draws fresh scenes at every step; nothing of them is kept. */
+const VERIFIER_SCENES = 1_000_000;
 
 export interface PretrainResult {
   [key: string]: unknown;
@@ -51,10 +54,11 @@ const networks = {
   tokenizer: trainTokenizers,
   vae: trainVae,
   editor: trainEditor,
+  verifier: trainVerifier,
 } as const;
 
 export async function* pretrain(settings: PretrainSettings, { signal }: AppContext): AsyncGenerator<AppEvent, PretrainResult> {
-  const wanted = settings.network === 'all' ? (Object.keys(networks) as (keyof typeof networks)[]) : [settings.network as keyof typeof networks];
+  const wanted = settings.network === 'all' ? (Object.keys(networks) as (keyof typeof networks)[]) : [settings.network];
   const device = Device.open(settings.device);
   // Products of bf16-rounded factors with f32 sums: several times faster where the processor has tiles, and enough to train.
   device.matmulPrecision = 'bf16';
@@ -137,6 +141,15 @@ async function* trainEditor({ settings, device, folder, signal }: Workshop): Asy
   for (const parameter of task.parameters.values()) parameter.dispose();
   for (const parameter of vae.weights.parameters.values()) parameter.dispose();
   return { editorValidationLoss: figures.validationLoss };
+}
+
+async function* trainVerifier({ settings, device, folder, signal }: Workshop): AsyncGenerator<AppEvent, Record<string, number>> {
+  const recipe = adjusted(verifierRecipe, settings);
+  const task = verifierTask({ device, seed: settings.seed, recipe, scenes: VERIFIER_SCENES, batch: settings.batch });
+  const figures = yield* train(task, { ...settings, device, folder: folder.workPath('verifier'), signal });
+  await exportVerifier(folder, task.model);
+  task.model.dispose();
+  return Object.fromEntries(Object.entries(figures).map(([name, value]) => [`verifier.${name}`, value]));
 }
 
 async function loadVae(device: Device, folder: OutputFolder): Promise<AutoencoderKL> {

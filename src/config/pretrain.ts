@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { computeSettings, overwriteSetting, resumeSetting } from './common';
 
 /** Tiny networks in the order in which each needs the earlier ones. */
-export const tinyNetworks = ['tokenizer', 'vae', 'text', 'editor', 'verifier'] as const;
+export const tinyNetworks = ['tokenizer', 'vae', 'editor', 'verifier'] as const;
 export type TinyNetwork = (typeof tinyNetworks)[number];
 
 /** Settings of `rl3dedit pretrain`. */

@@ -8,6 +8,9 @@ import sharp from 'sharp';
 import { AbortError, OutputError, SceneError, ShapeError } from '../binding/errors';
 import type { Rect } from './cameras';
 
+// Every picture is decoded once: libvips' cache would only hold memory.
+sharp.cache(false);
+
 export interface Image {
   readonly width: number;
   readonly height: number;

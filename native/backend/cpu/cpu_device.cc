@@ -1,5 +1,6 @@
 #include "native/backend/cpu/cpu_device.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -55,7 +56,13 @@ CpuDevice::CpuDevice() : Device(DeviceKind::cpu, 0, "cpu") {
                                                  free_host_bytes, "memory"});
 }
 
-CpuDevice::~CpuDevice() = default;
+CpuDevice::~CpuDevice() { trim(); }
+
+void CpuDevice::trim() {
+  Device::trim();
+  // What the arena gave back stays in malloc's pools otherwise, and a process that edits again and again would grow.
+  ::malloc_trim(0);
+}
 
 void CpuDevice::upload(void* destination, const void* host, size_t bytes) {
   auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(host), static_cast<const char*>(host) + bytes);

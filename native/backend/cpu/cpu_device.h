@@ -14,6 +14,7 @@ class CpuDevice final : public Device {
   void enqueue_wait(std::function<void(std::exception_ptr)> done) override { queue_.enqueue_wait(std::move(done)); }
   void enqueue_always(std::function<void()> work) override { queue_.enqueue_always(std::move(work)); }
   void abort() override { queue_.abort(); }
+  void trim() override;
   std::vector<OpTime> take_times() override { return queue_.take_times(); }
   void upload(void* destination, const void* host, size_t bytes) override;
   void download(void* host, const void* source, size_t bytes) override;

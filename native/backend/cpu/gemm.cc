@@ -1,8 +1,10 @@
 // The GEMM driver: validation, choice of kernel, cache blocking, threads. The inner kernels are in gemm_<isa>.cc.
 //
 // Blocking. B is packed once per (k slice, column chunk) by all threads into a buffer they share. Then tasks of
-// (row block x column group) run on any thread; each packs its own A block (or reads A in place) and keeps its C block
-// in L2 over all k blocks. The k blocks of one C element are always added in the same order, whatever the tasks are.
+// (row block x column group) run on any thread; each packs its own A block, reads A in place, or (AMX with many columns)
+// reads panels that all threads packed once. It keeps its C block in L2 over all k blocks. Small problems share as
+// little as possible: a line fresh in one core's cache is slow to reach the other, so each thread packs its own A.
+// The k blocks of one C element are always added in the same order, whatever the tasks are.
 #include "native/backend/cpu/gemm.h"
 
 #include <algorithm>
@@ -224,7 +226,9 @@ struct Slice {
         for (int64_t panel = 0; panel < row_panels; ++panel) {
           const int64_t i = panel * mr;
           const int m = static_cast<int>(std::min<int64_t>(mr, rows - i));
-          float* c = in_tiles ? sums + (tiles > 1 ? (j / nr * row_panels + panel) * tile : 0) : sums + i * sums_stride + j;
+          float* c = !in_tiles ? sums + i * sums_stride + j
+                     : tiles > 1 ? sums + (j / nr * row_panels + panel) * tile
+                                 : sums;
           const PanelOfA a = panel_of_a(i0 + i, m, a_block + panel * a_panel_bytes, k0 + kb);
           if (kernel.multiply_ahead) {
             kernel.multiply_ahead(m, n, kn, a.data, a.row_stride, a.k_stride, b, b_stride, c, sums_stride, init, add,
@@ -236,8 +240,8 @@ struct Slice {
           if (!done) continue;
           const int64_t row = i0 + i, column = j0 + group + j;
           if (store_half) {
-            kernel.store_half(m, n, c, sums_stride, advance(p.c, p.c_type, row * p.c_row_stride + column), p.c_row_stride,
-                              p.bias ? p.bias + column : nullptr);
+            kernel.store_half(m, n, c, sums_stride, advance(p.c, p.c_type, row * p.c_row_stride + column),
+                              p.c_row_stride, p.bias ? p.bias + column : nullptr);
           } else {
             finish(p, late_bias, row, m, column, n, c, sums_stride);
           }
@@ -248,8 +252,8 @@ struct Slice {
 };
 
 // Packs vectors [w0, w0 + count) over the slice, by all threads. -> panels, block-major: one k block's lie together
-const char* pack_all(const Slice& slice, const PanelSource& source, int64_t w0, int64_t count, int width, PackPanel pack,
-                     Workspace& workspace) {
+const char* pack_all(const Slice& slice, const PanelSource& source, int64_t w0, int64_t count, int width,
+                     PackPanel pack, Workspace& workspace) {
   const TileKernel& kernel = slice.kernel;
   const int64_t panels = ceil_div(count, width), blocks = slice.blocks();
   char* buffer = static_cast<char*>(workspace.reserve(kernel.panel_bytes(width, slice.k_count) * panels + 64));
@@ -273,12 +277,13 @@ void run_tasks(Slice& slice) {
   const Problem& p = slice.p;
   const TileKernel& kernel = slice.kernel;
   ThreadPool& pool = ThreadPool::instance();
-  const double work = static_cast<double>(p.m) * static_cast<double>(slice.columns) * static_cast<double>(slice.k_count);
+  const double work =
+      static_cast<double>(p.m) * static_cast<double>(slice.columns) * static_cast<double>(slice.k_count);
   // More tasks than threads balance the load, but each reads its operands anew: only where a task stays long.
   const int64_t threads = pool.size();
-  const int64_t wanted = threads == 1 || work < 2 * kernel.task_work
-                             ? 1
-                             : std::clamp<int64_t>(static_cast<int64_t>(work / kernel.long_task_work), threads, 4 * threads);
+  const auto long_tasks = static_cast<int64_t>(work / kernel.long_task_work);
+  const int64_t wanted =
+      threads == 1 || work < 2 * kernel.task_work ? 1 : std::clamp<int64_t>(long_tasks, threads, 4 * threads);
   int64_t rows = std::min(round_up(p.m, kernel.mr), kernel.mc);
   int64_t width = std::min(slice.columns, kernel.nc);
   auto tasks = [&] { return ceil_div(p.m, rows) * ceil_div(slice.columns, width); };
@@ -295,9 +300,11 @@ void run_tasks(Slice& slice) {
     const int64_t first_rows = std::max<int64_t>(1, row_tasks / 2), last_rows = row_tasks + 2 * threads;
     for (int64_t cut : {column_tasks, column_tasks * threads})
       for (int64_t count = first_rows; count <= last_rows; ++count) {
-        const int64_t height = round_up(ceil_div(p.m, count), kernel.mr), span = round_up(ceil_div(slice.columns, cut), kernel.nr);
+        const int64_t height = round_up(ceil_div(p.m, count), kernel.mr);
+        const int64_t span = round_up(ceil_div(slice.columns, cut), kernel.nr);
         const int64_t pieces = ceil_div(p.m, height) * ceil_div(slice.columns, span);
-        const double load = static_cast<double>(ceil_div(pieces, threads) * height * span) * (cut > column_tasks ? 1.04 : 1);
+        const double extra = cut > column_tasks ? 1.04 : 1;
+        const double load = extra * static_cast<double>(ceil_div(pieces, threads) * height * span);
         if (height > kernel.mc || load >= least) continue;
         least = load, rows = height, width = span;
       }
@@ -317,10 +324,11 @@ void run_tasks(Slice& slice) {
   });
 }
 
-// Sums kept in tiles cost a pass per k block: blocks of even length, up to 1.4 of the kernel's, save a short last one.
+// Sums kept in tiles cost a pass per k block: blocks of even length, up to 1.55 of the kernel's, save a short last one.
 int64_t block_k(const TileKernel& kernel, int64_t k) {
   if (!kernel.blocked_sums) return kernel.kc;
-  const int64_t blocks = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(k) / static_cast<double>(kernel.kc) + 0.45));
+  const double ratio = static_cast<double>(k) / static_cast<double>(kernel.kc);
+  const int64_t blocks = std::max<int64_t>(1, static_cast<int64_t>(ratio + 0.45));
   return round_up(std::max<int64_t>(1, ceil_div(k, blocks)), kernel.k_align);
 }
 
@@ -329,8 +337,9 @@ void multiply_tiled(const TileKernel& kernel, const Problem& p) {
   // A partial sum that cannot live in C must be finished within one slice.
   const bool one_slice = !p.sums_in_c() || kernel.blocked_sums;
   const int64_t step_k = one_slice ? std::max<int64_t>(p.k, 1) : std::max<int64_t>(slice_k, 1);
-  const int64_t chunk = std::clamp<int64_t>(
-      kPackedBytes / std::max<int64_t>(1, kernel.panel_bytes(kernel.nr, step_k)) * kernel.nr, kernel.nr, kernel.share_a ? 4096 : 2048);
+  const int64_t chunk =
+      std::clamp<int64_t>(kPackedBytes / std::max<int64_t>(1, kernel.panel_bytes(kernel.nr, step_k)) * kernel.nr,
+                          kernel.nr, kernel.share_a ? 4096 : 2048);
   const bool f32_operands = kernel.element_bytes == 4 && !p.round_bf16;
   // Packing a row-major f32 B only pays when its panels are read often. A transposed one must be packed.
   const bool direct_b = kernel.direct && f32_operands && p.b.type == ElementType::f32 && !p.b.k_contiguous &&
@@ -345,7 +354,8 @@ void multiply_tiled(const TileKernel& kernel, const Problem& p) {
     const int64_t k_count = std::min(step_k, p.k - k0);
     for (int64_t j0 = 0; j0 < p.n; j0 += chunk) {
       const int64_t columns = std::min(chunk, p.n - j0);
-      Slice slice{p, kernel, k0, k_count, block_k(kernel, k_count), k0 == 0, k0 + step_k >= p.k, j0, columns, nullptr, a_in};
+      Slice slice{p,  kernel,  k0,      k_count, block_k(kernel, k_count), k0 == 0, k0 + step_k >= p.k,
+                  j0, columns, nullptr, a_in};
       if (!direct_b) {
         slice.b_panels = pack_all(slice, p.b, j0, columns, kernel.nr, kernel.pack_b, packed_b);
       }
@@ -426,7 +436,8 @@ void gemm(const GemmArgs& g) {
   ThreadPool& pool = ThreadPool::instance();
   if (g.batch >= pool.size() && g.batch > 1) {
     const double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k + 1);
-    const auto grain = static_cast<int64_t>(std::min(1e9, (g.compute == Compute::bf16 ? kernels.bf16 : kernels.f32).task_work / work)) + 1;
+    const TileKernel& kernel = g.compute == Compute::bf16 ? kernels.bf16 : kernels.f32;
+    const auto grain = static_cast<int64_t>(std::min(1e9, kernel.task_work / work)) + 1;
     pool.parallel_for(g.batch, grain, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index) run(index);
     });

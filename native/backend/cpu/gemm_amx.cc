@@ -45,7 +45,8 @@ void pack_tiles(void* panel, const PanelSource& source, int64_t w0, int w_count,
         for (int i = 0; i < 4; ++i) {
           // The rows are too short for the hardware to follow: fetch the next four.
           _mm_prefetch(in + (i + 4) * source.stride + k, _MM_HINT_T0);
-          _mm512_storeu_si512(out + k / 32 * 2 * kTileUnits + (w + i) * 16, _mm512_loadu_si512(in + i * source.stride + k));
+          _mm512_storeu_si512(out + k / 32 * 2 * kTileUnits + (w + i) * 16,
+                              _mm512_loadu_si512(in + i * source.stride + k));
         }
     return;
   }
@@ -103,11 +104,13 @@ inline void sum_tiles(const Operands& x) {
   }
 }
 
-void multiply_ahead(int m, int n, int64_t k, const void* a_data, int64_t a_row_stride, int64_t, const void* b_data, int64_t,
-                    float* c, int64_t c_row_stride, const float* init, bool accumulate, const Ahead& ahead) {
+void multiply_ahead(int m, int n, int64_t k, const void* a_data, int64_t a_row_stride, int64_t, const void* b_data,
+                    int64_t, float* c, int64_t c_row_stride, const float* init, bool accumulate, const Ahead& ahead) {
   const int64_t steps = (k + 31) / 32, stride = c_row_stride * 4;
   const bool in_place = a_row_stride != 1;
-  auto lines = [&](int64_t bytes) { return bytes == 0 || steps == 0 ? 0 : static_cast<int>((bytes / 64 + steps - 1) / steps); };
+  auto lines = [&](int64_t bytes) {
+    return bytes == 0 || steps == 0 ? 0 : static_cast<int>((bytes / 64 + steps - 1) / steps);
+  };
   const Operands x{steps,
                    static_cast<const char*>(a_data),
                    in_place ? a_row_stride * 4 : 64,
@@ -181,7 +184,8 @@ void multiply(int m, int n, int64_t k, const void* a, int64_t a_row_stride, int6
   multiply_ahead(m, n, k, a, a_row_stride, a_k_stride, b, b_k_stride, c, c_row_stride, init, accumulate, Ahead{});
 }
 
-void store_half(int m, int n, const float* sums, int64_t sums_stride, void* c, int64_t c_row_stride, const float* bias) {
+void store_half(int m, int n, const float* sums, int64_t sums_stride, void* c, int64_t c_row_stride,
+                const float* bias) {
   bf16* out = static_cast<bf16*>(c);
   const __mmask16 mask0 = first16(n), mask1 = first16(n - 16);
   const uint32_t mask = static_cast<uint32_t>(mask0) | static_cast<uint32_t>(mask1) << 16;

@@ -13,7 +13,7 @@ import type { ChosenView } from './run';
 export interface PairError {
   views: [number, number];
   rotationDeg: number;
-  /** Angle between the translation directions, 0 to 90. */
+  /** Angle between the translation directions, 0 to 180. */
   translationDeg: number;
 }
 

@@ -1,6 +1,7 @@
 /** Writes the tiny networks in the Hugging Face layout, as every other model is read: bf16 safetensors beside a config.json. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Vggt } from '../../models/vggt';
 import type { VaeConfig } from '../../models/vae/config';
 import { writeSafetensors } from '../../tensor/safetensors';
 import type { Tensor } from '../../tensor/tensor';
@@ -77,4 +78,9 @@ export async function exportEditor(folder: OutputFolder, model: TinyEditor, toke
   await weights(folder, 'transformer', DIFFUSION_FILE, model.weights.transformer.parameters);
   await weights(folder, 'text_encoder', MODEL_FILE, model.weights.clip.parameters);
   await weights(folder, 'text_encoder_2', MODEL_FILE, model.weights.t5.parameters);
+}
+
+export async function exportVerifier(folder: OutputFolder, model: Vggt): Promise<void> {
+  await folder.writeJson('verifier/config.json', { architectures: ['VGGT'], ...model.config });
+  await weights(folder, 'verifier', MODEL_FILE, model.weights.parameters);
 }

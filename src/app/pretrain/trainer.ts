@@ -138,7 +138,7 @@ function schedule(step: number, progress: number, { warmup, decayFrom }: Recipe)
 }
 
 async function globalNorm(gradients: Gradients): Promise<number> {
-  const total = sumOfSquares([...gradients.values()]);
+  const total = scope(() => sumOfSquares([...gradients.values()]));
   const [square] = await total.toFloat32();
   total.dispose();
   return Math.sqrt(square);
