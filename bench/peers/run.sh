@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Speed on the CPU side by side with PyTorch, in one command: bench/peers/run.sh [options of compare.py]
-# Needs the built project (npm run build), python3 with venv, and once the network for PyTorch's CPU wheel. PEER_PYTHON names
+# Needs the built project (npm run build), python3 with venv, and once the network for PyTorch's wheel. PEER_PYTHON names
 # an interpreter that has torch already.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,7 +8,6 @@ venv="$here/../../.cache/peers"
 python=${PEER_PYTHON:-$venv/bin/python}
 if [[ -z ${PEER_PYTHON:-} ]] && ! "$python" -c 'import torch' 2>/dev/null; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet numpy
-  "$venv/bin/pip" install --quiet --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
+  "$venv/bin/pip" install --quiet numpy torch==2.13.0
 fi
 exec "$python" "$here/compare.py" "$@"
