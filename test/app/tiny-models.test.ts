@@ -9,7 +9,7 @@ import { loadScene, loadView } from '../../src/scene';
 import { Device } from '../../src/tensor/device';
 import { SafetensorsWeights } from '../../src/tensor/safetensors';
 import { Weights } from '../../src/tensor/weights';
-import { itWithScene, sceneFolder } from '../scenes';
+import { describeWithScene } from '../scenes';
 
 const tiny = resolve(__dirname, '../../assets/tiny');
 
@@ -36,10 +36,12 @@ describe('shipped tiny networks', () => {
     const psnr = await reconstructionPsnr(loadVae(device), device, proceduralPool('test', 24, 96));
     expect(psnr).toBeGreaterThan(26);
   });
+});
 
-  itWithScene('bear', 'the autoencoder rebuilds photographs it has not seen: 96-pixel views of bear at 22 dB or more', async () => {
+describeWithScene('bear', (path) => {
+  test('the tiny autoencoder rebuilds photographs it has not seen: 96-pixel views at 22 dB or more', async () => {
     using device = Device.open('cpu');
-    const scene = await loadScene(sceneFolder('bear'));
+    const scene = await loadScene(path);
     const size = 96;
     const pixels = 3 * size * size;
     const views = scene.views.filter((_, i) => i % 4 === 0);
@@ -50,7 +52,7 @@ describe('shipped tiny networks', () => {
     }
     const pool: PicturePool = { data, count: views.length, size };
     const psnr = await reconstructionPsnr(loadVae(device), device, pool);
-    console.info(`autoencoder on bear, ${views.length} views at ${size} px: ${psnr.toFixed(2)} dB`);
+    process.stderr.write(`tiny autoencoder on bear, ${views.length} views at ${size} px: ${psnr.toFixed(2)} dB\n`);
     expect(psnr).toBeGreaterThanOrEqual(22);
   });
 });
