@@ -69,7 +69,7 @@ export function planeEmbedding(channels: number, h: number, w: number, aspect: n
   return out;
 }
 
-/** Tensors that depend on sizes only: made once, the oldest dropped beyond `limit`. */
+/** Tensors that depend on sizes only: made once, the least recently used dropped beyond `limit` (at least 2: a forward uses two). */
 export class TensorCache {
   private readonly entries = new Map<string, Tensor[]>();
 
@@ -78,7 +78,12 @@ export class TensorCache {
   get(device: Device, key: string, make: () => Tensor[]): Tensor[] {
     const full = `${device.name} ${device.handle} ${key}`;
     const known = this.entries.get(full);
-    if (known) return known;
+    if (known) {
+      // Moved to the end: what a forward has just taken must not be the next to go.
+      this.entries.delete(full);
+      this.entries.set(full, known);
+      return known;
+    }
     const made = unscoped(make);
     this.entries.set(full, made);
     if (this.entries.size > this.limit) {
