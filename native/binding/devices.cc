@@ -54,13 +54,15 @@ Napi::Value abort_device(const Napi::CallbackInfo& info) {
 
 Napi::Value memory(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const ArenaStats stats = device_arg(info).memory();
+    Device& device = device_arg(info);
+    const ArenaStats stats = device.memory();
     auto result = Napi::Object::New(info.Env());
     result.Set("usedBytes", static_cast<double>(stats.used));
     result.Set("cachedBytes", static_cast<double>(stats.cached));
     result.Set("peakBytes", static_cast<double>(stats.peak));
     result.Set("blocks", static_cast<double>(stats.blocks));
-    result.Set("liveTensors", static_cast<double>(state_of(info).tensors.live()));
+    const auto here = [&](const Tensor& tensor) { return &tensor.device() == &device; };
+    result.Set("liveTensors", static_cast<double>(state_of(info).tensors.count_if(here)));
     return result;
   });
 }

@@ -46,7 +46,12 @@ class HandleTable {
     slot->generation = (slot->generation + 1) & 0x1FFFFFFF;  // 29 bits: 24 + 29 = 53
     free_.push_back(static_cast<uint32_t>(slot - slots_.data()));
   }
-  size_t live() const { return slots_.size() - free_.size(); }
+  template <class Predicate>
+  size_t count_if(Predicate&& predicate) const {
+    size_t count = 0;
+    for (const Slot& slot : slots_) count += slot.live && predicate(slot.value) ? 1 : 0;
+    return count;
+  }
 
  private:
   static constexpr uint32_t kMaxSlots = 1u << 24;

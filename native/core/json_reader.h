@@ -10,6 +10,9 @@
 
 namespace rl {
 
+// A name from a file as messages show it: in quotes, without control characters, at most 100 bytes.
+std::string quoted(std::string_view name);
+
 class JsonReader {
  public:
   JsonReader(std::string_view text, std::string source) : text_(text), source_(std::move(source)) {}
@@ -30,6 +33,7 @@ class JsonReader {
     skip_space();
     return at_ == text_.size();
   }
+  // A string as UTF-8; text that is not valid UTF-8 or names half a surrogate pair fails.
   std::string string();
   // An integer in [0, 2^53]; anything else fails.
   int64_t integer();
@@ -42,6 +46,7 @@ class JsonReader {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
   }
   uint32_t hex4();
+  void copy_rune(std::string& out);
 
   std::string_view text_;
   std::string source_;

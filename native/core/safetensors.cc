@@ -28,7 +28,7 @@ DType parse_dtype(const std::string& name, const JsonReader& reader) {
   if (name == "I8") return DType::i8;
   if (name == "U8") return DType::u8;
   if (name == "BOOL") return DType::boolean;
-  reader.fail(str("unsupported dtype '", name, "'"));
+  reader.fail(str("unsupported dtype ", quoted(name)));
 }
 
 struct Span {
@@ -39,7 +39,8 @@ struct Span {
 }  // namespace
 
 std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a pipe without a writer must be refused below, not waited for.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   RL_CHECK(fd >= 0, code::kWeights, path, ": ", std::strerror(errno));
   struct stat info {};
   const bool known = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
@@ -66,7 +67,7 @@ SafetensorsFile::~SafetensorsFile() {
 
 const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
   const auto found = entries_.find(name);
-  RL_CHECK(found != entries_.end(), code::kWeights, path_, ": no tensor '", name, "'");
+  RL_CHECK(found != entries_.end(), code::kWeights, path_, ": no tensor ", quoted(name));
   return found->second;
 }
 
@@ -79,6 +80,7 @@ void SafetensorsFile::parse() {
   const size_t data_bytes = bytes_ - data_start;
 
   JsonReader reader({reinterpret_cast<const char*>(data_) + 8, static_cast<size_t>(header_bytes)}, path_);
+  bool has_metadata = false;
   reader.expect('{');
   if (!reader.accept('}')) {
     do {
@@ -86,70 +88,83 @@ void SafetensorsFile::parse() {
       reader.expect(':');
       reader.expect('{');
       if (name == "__metadata__") {
+        if (has_metadata) reader.fail("__metadata__ is named twice");
+        has_metadata = true;
         if (!reader.accept('}')) {
           do {
-            std::string key = reader.string();
+            const std::string key = reader.string();
             reader.expect(':');
-            metadata_[std::move(key)] = reader.string();
+            if (!metadata_.emplace(key, reader.string()).second) reader.fail(str("metadata ", quoted(key), " is named twice"));
           } while (reader.accept(','));
           reader.expect('}');
         }
         continue;
       }
       SafetensorsEntry entry{};
-      int64_t begin = -1, end = -1;
-      bool has_dtype = false, has_shape = false;
+      int64_t begin = 0, end = 0;
+      bool has_dtype = false, has_shape = false, has_offsets = false;
+      const auto once = [&](bool& has, const std::string& key) {
+        if (has) reader.fail(str("tensor ", quoted(name), " has two fields ", quoted(key)));
+        has = true;
+      };
       do {
         const std::string key = reader.string();
         reader.expect(':');
         if (key == "dtype") {
+          once(has_dtype, key);
           entry.dtype = parse_dtype(reader.string(), reader);
-          has_dtype = true;
         } else if (key == "shape") {
+          once(has_shape, key);
           reader.expect('[');
           if (!reader.accept(']')) {
             do {
-              if (entry.shape.rank() == Shape::kMaxRank) reader.fail(str("tensor '", name, "' has more than 8 dimensions"));
+              if (entry.shape.rank() == Shape::kMaxRank) reader.fail(str("tensor ", quoted(name), " has more than 8 dimensions"));
               entry.shape.push_back(reader.integer());
             } while (reader.accept(','));
             reader.expect(']');
           }
-          has_shape = true;
         } else if (key == "data_offsets") {
+          once(has_offsets, key);
           reader.expect('[');
           begin = reader.integer();
           reader.expect(',');
           end = reader.integer();
           reader.expect(']');
         } else {
-          reader.fail(str("tensor '", name, "' has an unknown field '", key, "'"));
+          reader.fail(str("tensor ", quoted(name), " has an unknown field ", quoted(key)));
         }
       } while (reader.accept(','));
       reader.expect('}');
-      if (!has_dtype || !has_shape || begin < 0) reader.fail(str("tensor '", name, "' lacks dtype, shape or data_offsets"));
+      if (!has_dtype || !has_shape || !has_offsets) reader.fail(str("tensor ", quoted(name), " lacks dtype, shape or data_offsets"));
 
       int64_t expected = static_cast<int64_t>(size_of(entry.dtype));
       for (int64_t dim : entry.shape)
-        if (__builtin_mul_overflow(expected, dim, &expected)) reader.fail(str("tensor '", name, "' claims a size beyond 2^63 bytes"));
-      RL_CHECK(end >= begin && static_cast<uint64_t>(end) <= data_bytes, code::kWeights, path_, ": tensor '", name,
-               "' claims bytes [", begin, ",", end, ") of ", data_bytes, "; the file is truncated");
-      RL_CHECK(end - begin == expected, code::kWeights, path_, ": tensor '", name, "' ", entry.shape, " ", name_of(entry.dtype),
+        if (__builtin_mul_overflow(expected, dim, &expected)) reader.fail(str("tensor ", quoted(name), " claims a size beyond 2^63 bytes"));
+      RL_CHECK(end >= begin && static_cast<uint64_t>(end) <= data_bytes, code::kWeights, path_, ": tensor ", quoted(name),
+               " claims bytes [", begin, ",", end, ") of ", data_bytes, "; the file is truncated");
+      RL_CHECK(end - begin == expected, code::kWeights, path_, ": tensor ", quoted(name), " ", entry.shape, " ", name_of(entry.dtype),
                " needs ", expected, " bytes, its offsets span ", end - begin);
       entry.offset = data_start + static_cast<size_t>(begin);
       entry.bytes = static_cast<size_t>(expected);
-      RL_CHECK(entries_.emplace(name, entry).second, code::kWeights, path_, ": tensor '", name, "' is named twice");
+      RL_CHECK(entries_.emplace(name, entry).second, code::kWeights, path_, ": tensor ", quoted(name), " is named twice");
     } while (reader.accept(','));
     reader.expect('}');
   }
   if (!reader.at_end()) reader.fail("text after the closing brace");
 
+  // The tensors tile the data: no overlap, no hole, nothing behind them.
   std::vector<Span> spans;
   for (const auto& [name, entry] : entries_)
     if (entry.bytes > 0) spans.push_back({entry.offset, entry.offset + entry.bytes, &name});
   std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
-  for (size_t i = 1; i < spans.size(); ++i)
-    RL_CHECK(spans[i].begin >= spans[i - 1].end, code::kWeights, path_, ": tensors '", *spans[i - 1].name, "' and '",
-             *spans[i].name, "' overlap");
+  size_t covered = data_start;
+  for (size_t i = 0; i < spans.size(); covered = spans[i++].end) {
+    RL_CHECK(spans[i].begin >= covered, code::kWeights, path_, ": tensors ", quoted(*spans[i - 1].name), " and ",
+             quoted(*spans[i].name), " overlap");
+    RL_CHECK(spans[i].begin == covered, code::kWeights, path_, ": ", spans[i].begin - covered, " bytes before tensor ",
+             quoted(*spans[i].name), " belong to no tensor");
+  }
+  RL_CHECK(covered == bytes_, code::kWeights, path_, ": ", bytes_ - covered, " bytes after the last tensor belong to no tensor");
 }
 
 }  // namespace rl

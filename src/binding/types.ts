@@ -12,7 +12,7 @@ export interface MemoryInfo {
   cachedBytes: number;
   peakBytes: number;
   blocks: number;
-  /** Live tensor handles of all devices. */
+  /** Live tensor handles of this device. */
   liveTensors: number;
 }
 
