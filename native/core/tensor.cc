@@ -33,8 +33,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::narrow_rows(int64_t start, int64_t length) const {
-  RL_CHECK(rank() >= 1 && start >= 0 && length >= 0 && start + length <= shape_[0], code::kShape, "narrow_rows: rows [",
-           start, ",", start + length, ") of ", shape_);
+  RL_CHECK(rank() >= 1 && start >= 0 && length >= 0 && start <= shape_[0] && length <= shape_[0] - start, code::kShape,
+           "narrow_rows: ", length, " rows from row ", start, " of ", shape_);
   Tensor view = *this;
   view.byte_offset_ += static_cast<size_t>(start * shape_.numel(1, rank())) * size_of(dtype_);
   view.shape_[0] = length;

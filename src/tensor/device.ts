@@ -48,7 +48,7 @@ export class Device implements Disposable {
 
   /** Precision of the products of f32 matrices; sums are always f32. `bf16` is several times faster where there are tiles. */
   set matmulPrecision(precision: MatmulPrecision) {
-    this.binding.setMatmulPrecision(this.handle, precision);
+    this.guard(() => this.binding.setMatmulPrecision(this.handle, precision));
   }
 
   empty(shape: Shape, dtype: DType = 'f32'): Tensor {
@@ -77,23 +77,23 @@ export class Device implements Disposable {
 
   /** Skips everything enqueued and not yet run; pending reads reject with AbortError. */
   abort(): void {
-    this.binding.abort(this.handle);
+    this.guard(() => this.binding.abort(this.handle));
   }
 
   memory(): MemoryInfo {
-    return this.binding.memory(this.handle);
+    return this.guard(() => this.binding.memory(this.handle));
   }
 
   /** Calls and seconds by op since the last call, most costly first (CPU devices; empty elsewhere). */
   opTimes(): { op: string; calls: number; seconds: number }[] {
-    return Object.entries(this.binding.opTimes(this.handle))
+    return Object.entries(this.guard(() => this.binding.opTimes(this.handle)))
       .map(([op, [calls, seconds]]) => ({ op, calls, seconds }))
       .sort((a, b) => b.seconds - a.seconds);
   }
 
   /** Gives cached memory back to the system. */
   trim(): void {
-    this.binding.trim(this.handle);
+    this.guard(() => this.binding.trim(this.handle));
   }
 
   /** Tensors must be disposed first; their memory lives until then. */

@@ -157,7 +157,8 @@ TEST_CASE("wrong lengths") {
   refuses("one byte too many", prefix(3) + "{}", "header claims 3 bytes, the file has 10");
   refuses("truncated header", sample().substr(0, 100), "truncated");
   refuses("truncated data", sample().substr(0, sample().size() - 1), "truncated");
-  refuses("no data", one(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])").substr(0, 8 + 53), "claims bytes [0,4) of 0");
+  const std::string whole = one(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])");
+  refuses("no data", whole.substr(0, whole.size() - 4), "claims bytes [0,4) of 0");
   refuses("bytes behind the data", sample() + "xyz", "3 bytes after the last tensor");
 }
 
@@ -265,13 +266,13 @@ TEST_CASE("messages show hostile names short and without control characters") {
   CHECK(message.find("'?[2Jnnn") != std::string::npos && message.size() < 400 && message.find('\x1b') == std::string::npos);
 }
 
-TEST_CASE("60,000 damaged files load or throw ERR_WEIGHTS") {
+TEST_CASE("20,000 damaged files load or throw ERR_WEIGHTS") {
   const std::string valid = sample();
   const size_t header_end = valid.find("   ") + 3;
   const char alphabet[] = "{}[]\",:\\u0123456789-+.eEtfn \n\x00\x7f\x80\xc3\xed\xf0\xff";
   int loaded = 0, refused = 0;
   Random random(2603);
-  for (int round = 0; round < 60'000; ++round) {
+  for (int round = 0; round < 20'000; ++round) {
     std::string bytes = valid;
     const int edits = 1 + static_cast<int>(random.next() % 4);
     for (int edit = 0; edit < edits && bytes.size() > 8; ++edit) {
@@ -314,7 +315,7 @@ TEST_CASE("60,000 damaged files load or throw ERR_WEIGHTS") {
     }
   }
   std::printf("  %d loaded, %d refused\n", loaded, refused);
-  CHECK(loaded > 300 && refused > 30'000);  // both outcomes are reached
+  CHECK(loaded > 100 && refused > 10'000);  // both outcomes are reached
 }
 
 int main() { return run_all(); }

@@ -52,8 +52,8 @@ describe('OnnxModule', () => {
     expect(module.outputs.map(({ name }) => name)).toEqual(['y', 'z']);
     const { y, z } = await module.run({ x: matrix });
     expect(y.shape).toEqual([2, 3]);
-    expect(Array.from(y.data)).toEqual([2, 3, 4, 5, 6, 10]);
-    expect(Array.from(z.data)).toEqual([2, 6]);
+    expect(Array.from(y.data as Float32Array)).toEqual([2, 3, 4, 5, 6, 10]);
+    expect(Array.from(z.data as Float32Array)).toEqual([2, 6]);
     await module.dispose();
   });
 
