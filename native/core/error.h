@@ -1,6 +1,7 @@
 // The one exception type of the native code. The binding turns it into the TypeScript class named by its code.
 #pragma once
 
+#include <exception>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -35,6 +36,19 @@ std::string str(Args&&... args) {
   std::ostringstream out;
   (out << ... << std::forward<Args>(args));
   return out.str();
+}
+
+// The exception being handled, as an rl::Error that names the op when it does not do so itself.
+inline std::exception_ptr current_failure(const char* op) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return std::make_exception_ptr(error);
+  } catch (const std::exception& error) {
+    return std::make_exception_ptr(Error(code::kDevice, str(op, ": ", error.what())));
+  } catch (...) {
+    return std::make_exception_ptr(Error(code::kDevice, str(op, ": unknown failure")));
+  }
 }
 
 }  // namespace rl

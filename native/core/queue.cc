@@ -6,23 +6,6 @@
 
 namespace rl {
 
-namespace {
-
-// Names the op in errors that do not name it themselves.
-std::exception_ptr describe(const char* op) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return std::make_exception_ptr(error);
-  } catch (const std::exception& error) {
-    return std::make_exception_ptr(Error(code::kDevice, str(op, ": ", error.what())));
-  } catch (...) {
-    return std::make_exception_ptr(Error(code::kDevice, str(op, ": unknown failure")));
-  }
-}
-
-}  // namespace
-
 CommandQueue::CommandQueue() : thread_([this] { run(); }) {}
 
 CommandQueue::~CommandQueue() {
@@ -117,7 +100,7 @@ void CommandQueue::execute(Command& command) {
       time.calls += 1;
       time.seconds += seconds;
     } catch (...) {
-      failure_ = describe(command.op);
+      failure_ = current_failure(command.op);
     }
   }
 }

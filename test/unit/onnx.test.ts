@@ -93,7 +93,7 @@ describe('OnnxModule', () => {
     await expect(failed).rejects.toThrow(ShapeError);
     await expect(failed).rejects.toThrow(message);
     // The module is still good.
-    expect(Array.from((await module.run({ x: matrix })).z.data)).toEqual([2, 6]);
+    expect(Array.from((await module.run({ x: matrix })).z.data as Float32Array)).toEqual([2, 6]);
     await module.dispose();
   });
 

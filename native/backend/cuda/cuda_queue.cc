@@ -7,22 +7,6 @@
 
 namespace rl {
 
-namespace {
-
-std::exception_ptr describe(const char* op) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return std::make_exception_ptr(error);
-  } catch (const std::exception& error) {
-    return std::make_exception_ptr(Error(code::kDevice, str(op, ": ", error.what())));
-  } catch (...) {
-    return std::make_exception_ptr(Error(code::kDevice, str(op, ": unknown failure")));
-  }
-}
-
-}  // namespace
-
 CudaQueue::CudaQueue(int index, std::string name, cudaStream_t stream)
     : index_(index), name_(std::move(name)), stream_(stream), thread_([this] { run(); }) {}
 
@@ -69,7 +53,7 @@ void CUDART_CB CudaQueue::run_host_call(void* data) {
     call->work();
   } catch (...) {
     std::lock_guard lock(queue.mutex_);
-    queue.failure_ = describe(call->op);
+    queue.failure_ = current_failure(call->op);
     queue.failed_at_ = call->sequence;
   }
 }
