@@ -1,4 +1,6 @@
 // The export list of the add-on. Everything else of this folder unpacks arguments; nothing here computes.
+#include <cmath>
+
 #include "native/binding/state.h"
 
 namespace rl::binding {
@@ -44,11 +46,18 @@ Napi::Error to_js(Napi::Env env, std::exception_ptr error) {
 
 void throw_js(Napi::Env env, const Error& error) { throw to_js(env, std::make_exception_ptr(error)); }
 
+int64_t whole_number(const Napi::Value& value) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0.5;
+  RL_CHECK(number == std::floor(number) && std::fabs(number) <= 9007199254740992.0, code::kShape,
+           "a list must hold whole numbers");
+  return static_cast<int64_t>(number);
+}
+
 Shape shape_arg(const Napi::Value& value) {
   if (!value.IsArray()) throw Error(code::kShape, "a shape must be an array of integers");
   const auto array = value.As<Napi::Array>();
   Shape shape;
-  for (uint32_t i = 0; i < array.Length(); ++i) shape.push_back(array.Get(i).ToNumber().Int64Value());
+  for (uint32_t i = 0; i < array.Length(); ++i) shape.push_back(whole_number(array.Get(i)));
   return shape;
 }
 

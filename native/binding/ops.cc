@@ -38,7 +38,7 @@ void read_arg(const OpCallback& call, const Napi::Value& value, size_t i, OpArg&
   if (!value.IsArray()) detail::bad_argument(call.op->name.c_str(), i, "a tensor, number, string, list or null");
   const auto array = value.As<Napi::Array>();
   arg.kind = OpArg::Kind::ints;
-  for (uint32_t k = 0; k < array.Length(); ++k) arg.ints.push_back(array.Get(k).ToNumber().Int64Value());
+  for (uint32_t k = 0; k < array.Length(); ++k) arg.ints.push_back(whole_number(array.Get(k)));
 }
 
 Napi::Value run_op(const Napi::CallbackInfo& info) {

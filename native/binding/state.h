@@ -123,6 +123,7 @@ inline std::string string_arg(const Napi::CallbackInfo& info, size_t i) {
   if (!info[i].IsString()) throw Error(code::kShape, str("argument ", i, " must be a string"));
   return info[i].As<Napi::String>().Utf8Value();
 }
+int64_t whole_number(const Napi::Value& value);  // throws ERR_SHAPE for anything else
 Shape shape_arg(const Napi::Value& value);
 Napi::Array to_array(Napi::Env env, const Shape& shape);
 

@@ -5,7 +5,10 @@ namespace rl {
 std::string quoted(std::string_view name) {
   constexpr size_t kShown = 100;
   std::string out = "'";
-  for (const char c : name.substr(0, kShown)) out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
+  for (const char c : name.substr(0, kShown)) {
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+    out.push_back(control ? '?' : c);
+  }
   return out + (name.size() > kShown ? "…'" : "'");
 }
 

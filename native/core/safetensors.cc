@@ -94,7 +94,8 @@ void SafetensorsFile::parse() {
           do {
             const std::string key = reader.string();
             reader.expect(':');
-            if (!metadata_.emplace(key, reader.string()).second) reader.fail(str("metadata ", quoted(key), " is named twice"));
+            const bool added = metadata_.emplace(key, reader.string()).second;
+            if (!added) reader.fail(str("metadata ", quoted(key), " is named twice"));
           } while (reader.accept(','));
           reader.expect('}');
         }
@@ -164,7 +165,8 @@ void SafetensorsFile::parse() {
     RL_CHECK(spans[i].begin == covered, code::kWeights, path_, ": ", spans[i].begin - covered, " bytes before tensor ",
              quoted(*spans[i].name), " belong to no tensor");
   }
-  RL_CHECK(covered == bytes_, code::kWeights, path_, ": ", bytes_ - covered, " bytes after the last tensor belong to no tensor");
+  RL_CHECK(covered == bytes_, code::kWeights, path_, ": ", bytes_ - covered,
+           " bytes after the last tensor belong to no tensor");
 }
 
 }  // namespace rl
