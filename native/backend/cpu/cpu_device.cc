@@ -56,7 +56,10 @@ CpuDevice::CpuDevice() : Device(DeviceKind::cpu, 0, "cpu") {
                                                  free_host_bytes, "memory"});
 }
 
-CpuDevice::~CpuDevice() { trim(); }
+CpuDevice::~CpuDevice() {
+  queue_.reset();  // first: its thread holds workspaces of the kernels
+  trim();
+}
 
 void CpuDevice::trim() {
   Device::trim();
