@@ -75,6 +75,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   // By default every thread (the pool's, libuv's, libvips') gets a malloc arena and each keeps its high-water mark: a
   // process that edits again and again would grow by a tenth. Large blocks are ours; the small ones share one arena.
   ::mallopt(M_ARENA_MAX, 1);
+  // And by default glibc raises its thresholds once a large block was freed, and then keeps up to 64 MB of such blocks:
+  // pictures come and go here. Fixed thresholds give them back at once.
+  ::mallopt(M_MMAP_THRESHOLD, 512 * 1024);
+  ::mallopt(M_TRIM_THRESHOLD, 512 * 1024);
   // One state per environment (workers and jest reload the module): it travels as callback data, not as a global.
   auto* state = new State(env);
   env.AddCleanupHook([state] {

@@ -1,5 +1,5 @@
 // Fifty edits in one process: resident memory after the last within 5 % of that after the fifth, and no tensor left.
-// Run after a build: node test/app/leak-50.mjs [model]   (default: the shipped tiny networks)
+// Run after a build: node test/app/leak-50.mjs [model [scene]]   (default: the shipped tiny networks, a procedural scene)
 import { createRequire } from 'node:module';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,16 +18,15 @@ const { nativeRenderer } = require(`${dist}/scene/procedural/native.js`);
 
 const runs = 50;
 const model = process.argv[2] ?? 'tiny';
+const given = process.argv[3];
 const root = mkdtempSync(join(tmpdir(), 'rl3dedit-leak-'));
 const device = Device.open('cpu');
 try {
-  const scene = join(root, 'scene');
-  await writeScene(
-    sampleScene(seedOf('test', 0)),
-    scene,
-    { width: 128, height: 128, spp: 4 },
-    nativeRenderer().raycast,
-  );
+  const scene = given ?? join(root, 'scene');
+  if (!given) {
+    const size = { width: 512, height: 512, spp: 4 };
+    await writeScene(sampleScene(seedOf('test', 0)), scene, size, nativeRenderer().raycast);
+  }
   const baseline = device.memory().liveTensors;
   const rssMb = [];
   for (let i = 0; i < runs; i++) {
@@ -39,7 +38,6 @@ try {
       overwrite: true,
       device: 'cpu',
       seed: i,
-      steps: 4,
     });
     const app = edit(settings, { signal: new AbortController().signal });
     while (!(await app.next()).done);
