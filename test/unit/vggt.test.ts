@@ -47,7 +47,7 @@ describe('the network', () => {
   const goldens = [process.env.RL3DEDIT_GOLDENS ?? resolve(__dirname, '../../../shared/goldens'), resolve(__dirname, '../golden')];
   const golden = goldens.map((folder) => join(folder, 'vggt')).find((dir) => existsSync(dir));
 
-  (golden ? it : it.skip)('gives what the reference gives', async () => {
+  (golden ? it : it.skip)(`gives what the reference gives${golden ? '' : ' (no reference case: set RL3DEDIT_GOLDENS)'}`, async () => {
     const { tensors } = await runParity(golden!, { device, dtype: 'f32', signal: new AbortController().signal });
     expect(tensors.map(({ name }) => name)).toEqual(expect.arrayContaining(['tokens.3', 'pose_enc', 'depth', 'depth_conf', 'world_points']));
     // Worst seen 4.1e-6 (depth_conf).
