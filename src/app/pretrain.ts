@@ -18,7 +18,7 @@ import type { PicturePool } from './pretrain/data';
 import { encodeGroup, photoGroup, proceduralGroup } from './pretrain/edit-data';
 import type { EditGroup } from './pretrain/edit-data';
 import { editorRecipe, editorTask } from './pretrain/editor';
-import { exportEditor, exportTokenizers, exportVae, exportVerifier } from './pretrain/export';
+import { exportEditor, exportTokenizers, exportVae, exportVerifier, startFrom } from './pretrain/export';
 import { tinyTokenizers } from './pretrain/instructions';
 import { PhotoCrops } from './pretrain/photos';
 import { train } from './pretrain/trainer';
@@ -122,7 +122,7 @@ async function* trainEditor({ settings, device, folder, signal }: Workshop): Asy
   for (let i = 0; i < count; i++) {
     signal.throwIfAborted();
     const pictures =
-      photos && i % 2 === 1
+      photos && i % 4 === 3
         ? await photoGroup(photos, settings.seed, i, size, EDITS_PER_GROUP)
         : proceduralGroup('train', i, size, EDITS_PER_GROUP);
     groups.push(await encodeGroup(vae, device, pictures, size));
@@ -136,11 +136,12 @@ async function* trainEditor({ settings, device, folder, signal }: Workshop): Asy
   const recipe = adjusted(editorRecipe, settings);
   const viewsPerStep = settings.batch ?? DEFAULT_BATCH.editor;
   const task = editorTask({ device, seed: settings.seed, recipe, tokenizers, groups, validation, latent, viewsPerStep });
+  if (settings.init) startFrom(device, settings.init, task.model);
   const figures = yield* train(task, { ...settings, device, folder: folder.workPath('editor'), signal });
   await exportEditor(folder, task.model, tokenizers, size);
   for (const parameter of task.parameters.values()) parameter.dispose();
   for (const parameter of vae.weights.parameters.values()) parameter.dispose();
-  return { editorValidationLoss: figures.validationLoss };
+  return { editorValidationLoss: figures.validationLoss, editorAnchoredLoss: figures.anchoredLoss };
 }
 
 async function* trainVerifier({ settings, device, folder, signal }: Workshop): AsyncGenerator<AppEvent, Record<string, number>> {

@@ -17,6 +17,11 @@ export const pretrainSchema = z.strictObject({
     .min(1, 'expected a path')
     .optional()
     .describe('folder of photographs mixed into the training pictures'),
+  init: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe('model folder whose weights the editor starts from (default: random)'),
   scenes: z.number().int().min(1).max(1_000_000).default(2000).describe('procedural scenes to draw from'),
   resolution: z
     .number()

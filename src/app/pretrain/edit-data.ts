@@ -4,6 +4,8 @@ import {
   applyGlobalEdit,
   editFamilies,
   globalEditNames,
+  openEdit,
+  openFamilies,
   Rng,
   sampleEdit,
   sampleScene,
@@ -12,7 +14,7 @@ import {
   traceViews,
   wordingsOf,
 } from '../../scene/procedural';
-import type { EditFamily, SplitName } from '../../scene/procedural';
+import type { EditFamily, OpenFamily, ProceduralScene, SplitName } from '../../scene/procedural';
 import { nativeRenderer } from '../../scene/procedural/native';
 import type { Device } from '../../tensor/device';
 import { scope } from '../../tensor/scope';
@@ -25,14 +27,25 @@ export interface EditGroup {
   /** [9, C, h, w] flat, shifted and scaled. */
   before: Float32Array;
   edits: { family: EditFamily; instruction: string; after: Float32Array }[];
+  open: OpenEditViews[];
 }
 
-/** One scene in pixels. */
-interface PictureGroup {
-  /** [9, 3, S, S] in [0, 1]. */
-  before: Float32Array;
-  edits: { family: EditFamily; instruction: string; after: Float32Array }[];
+/**
+ * An instruction that leaves a choice. No view is drawn under all answers (that would be n² pictures), and no answer is the
+ * scene's own (a network would learn it by heart): each view shows three answers, any two views share at least one where
+ * there are seven.
+ */
+export interface OpenEditViews {
+  family: OpenFamily;
+  instruction: string;
+  /** Instructions that name an answer. */
+  named: string[];
+  /** Per view: the pictures by answer. */
+  views: ReadonlyMap<number, Float32Array>[];
 }
+
+/** One scene in pixels: [9, 3, S, S] in [0, 1], and single views [3, S, S]. */
+type PictureGroup = EditGroup;
 
 /** Object edits are hard and common in use: they are drawn more often than one of the global families. */
 function drawFamily(rng: Rng, procedural: boolean): EditFamily {
@@ -68,8 +81,22 @@ export function proceduralGroup(split: SplitName, index: number, size: number, e
       }
       return { family, instruction: edit.instruction, after };
     }),
+    open: (Object.keys(openFamilies) as OpenFamily[]).filter((family) => family !== 'sky-any' || rng.chance(0.3)).map((family) => {
+      const { instruction, answers } = openEdit(scene, family, rng.int(1000));
+      const order = shuffled(rng, answers.length);
+      const draw = (edited: ProceduralScene, v: number): Float32Array =>
+        shadeViews(edited, { samples: traced.samples.subarray(v * samples, (v + 1) * samples) }, 1, viewSize, shade);
+      const views = Array.from({ length: VIEWS }, (_, v) => {
+        const shown = sharedAnswers.map((offset) => order[(v + offset) % answers.length]);
+        return new Map(shown.map((answer) => [answer, draw(answers[answer].scene, v)]));
+      });
+      return { family, instruction, named: answers.map((answer) => answer.instruction), views };
+    }),
   };
 }
+
+/** A perfect difference set modulo 7: the lines of the Fano plane. */
+const sharedAnswers = [0, 1, 3] as const;
 
 /** Nine overlapping crops along a path over one photograph stand for nine views. */
 export async function photoGroup(photos: PhotoCrops, seed: number, index: number, size: number, edits: number): Promise<PictureGroup> {
@@ -86,6 +113,7 @@ export async function photoGroup(photos: PhotoCrops, seed: number, index: number
       }
       return { family, instruction: rng.pick(wordingsOf(family, false)), after };
     }),
+    open: [],
   };
 }
 
@@ -104,5 +132,27 @@ export async function encodeGroup(vae: AutoencoderKL, device: Device, group: Pic
   for (const { family, instruction, after } of group.edits) {
     edits.push({ family, instruction, after: await encodePictures(vae, device, after, size) });
   }
-  return { before, edits };
+  const open: OpenEditViews[] = [];
+  for (const edit of group.open) {
+    const flat = edit.views.flatMap((view) => [...view.values()]);
+    const pixels = 3 * size * size;
+    const pictures = new Float32Array(flat.length * pixels);
+    flat.forEach((picture, i) => pictures.set(picture, i * pixels));
+    const latents = await encodePictures(vae, device, pictures, size);
+    const length = latents.length / flat.length;
+    let at = 0;
+    const next = (): Float32Array => latents.slice(at, (at += length));
+    open.push({ ...edit, views: edit.views.map((view) => new Map([...view.keys()].map((answer) => [answer, next()]))) });
+  }
+  return { before, edits, open };
+}
+
+/** 0 … count − 1 in random order. */
+export function shuffled(rng: Rng, count: number): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = rng.int(i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
 }

@@ -4,6 +4,7 @@
  */
 import type { FluxConfig } from '../../models/flux/config';
 import { packLatents, gridIds } from '../../models/flux/packing';
+import type { TokenGrid } from '../../models/flux/packing';
 import { FluxTransformer } from '../../models/flux/transformer';
 import { ClipTextEncoder } from '../../models/text/clip';
 import type { ClipTextConfig } from '../../models/text/clip';
@@ -16,8 +17,10 @@ import { RandomWeights } from '../../tensor/random-weights';
 import { scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import { Weights } from '../../tensor/weights';
-import { VIEWS } from './edit-data';
+import { shuffled, VIEWS } from './edit-data';
 import type { EditGroup } from './edit-data';
+import { drawPack, drawPlan } from './packs';
+import type { PackPlan } from './packs';
 import { TEXT_LENGTH, vary } from './instructions';
 import type { TinyTokenizers } from './instructions';
 import type { Recipe, TrainingTask } from './trainer';
@@ -90,11 +93,16 @@ export interface EditorTaskOptions {
 }
 
 interface EditorBatch {
+  /** Latents of all views of all packs, of the views to be edited, and of the finished ones. */
   before: Tensor;
   after: Tensor;
+  context?: Tensor;
   noise: Tensor;
+  /** [packs, tokens, 1] */
+  weight: Tensor;
   sigmas: number[];
   cells: number[];
+  contexts: number;
   clipIds: Int32Array[];
   t5Ids: Int32Array[];
 }
@@ -130,36 +138,40 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
   for (const [part, weights] of Object.entries(model.weights)) {
     for (const [name, tensor] of weights.parameters) parameters.set(`${part}.${name}`, tensor);
   }
-  const draw = (rng: Rng, from: EditGroup[], views: number, step: number, salt: number): EditorBatch => {
-    const packs = Math.max(1, Math.floor(viewsPerStep / views));
-    const size = latent[0] * latent[1] * latent[2];
+  const size = latent[0] * latent[1] * latent[2];
+  const draw = (rng: Rng, from: EditGroup[], plan: PackPlan, step: number, salt: number): EditorBatch => {
+    const { views, contexts, packs } = plan;
+    const targets = views - contexts;
     const before = new Float32Array(packs * views * size);
-    const after = new Float32Array(packs * views * size);
-    const cells = shuffled(rng, VIEWS).slice(0, views).sort((a, b) => a - b);
+    const after = new Float32Array(packs * targets * size);
+    const context = new Float32Array(packs * contexts * size);
+    const cells = shuffled(rng, VIEWS).slice(0, views);
+    cells.splice(0, targets, ...cells.slice(0, targets).sort((a, b) => a - b));
     const clipIds: Int32Array[] = [];
     const t5Ids: Int32Array[] = [];
     const sigmas: number[] = [];
-    for (let pack = 0; pack < packs; pack++) {
-      const group = rng.pick(from);
-      const edit = rng.pick(group.edits);
-      const text = vary(rng, edit.family, edit.instruction);
+    for (let p = 0; p < packs; p++) {
+      const pack = drawPack(rng, rng.pick(from), plan);
+      const text = vary(rng, pack.family, pack.instruction);
       clipIds.push(tokenizers.clip.encode(text, TEXT_LENGTH));
       t5Ids.push(tokenizers.t5.encode(text, TEXT_LENGTH));
       sigmas.push(drawSigma(rng));
-      const chosen = shuffled(rng, VIEWS).slice(0, views);
-      if (rng.chance(0.7)) chosen.sort((a, b) => a - b);
-      for (const [i, v] of chosen.entries()) {
-        const at = (pack * views + i) * size;
-        before.set(group.before.subarray(v * size, (v + 1) * size), at);
-        after.set(edit.after.subarray(v * size, (v + 1) * size), at);
-      }
+      pack.before.forEach((view, i) => before.set(view, (p * views + i) * size));
+      pack.after.slice(0, targets).forEach((view, i) => after.set(view, (p * targets + i) * size));
+      pack.after.slice(targets).forEach((view, i) => context.set(view, (p * contexts + i) * size));
     }
-    const shape = [packs * views, ...latent];
-    const noise = device.empty(shape);
+    const weight = changeWeights(before, after, packs, views, targets, latent);
+    const noise = device.empty([packs * targets, ...latent]);
     randn(noise, { seed: seed + salt, stream: 7, offset: step * viewsPerStep * size });
-    return { before: device.tensor(before, shape), after: device.tensor(after, shape), noise, sigmas, cells, clipIds, t5Ids };
+    return {
+      before: device.tensor(before, [packs * views, ...latent]),
+      after: device.tensor(after, [packs * targets, ...latent]),
+      context: contexts > 0 ? device.tensor(context, [packs * contexts, ...latent]) : undefined,
+      weight: device.tensor(weight, [packs, weight.length / packs, 1]),
+      noise, sigmas, cells, contexts, clipIds, t5Ids,
+    };
   };
-  const lossOf = ({ before, after, noise, sigmas, cells, clipIds, t5Ids }: EditorBatch): Tensor => {
+  const lossOf = ({ before, after, context, weight, noise, sigmas, cells, contexts, clipIds, t5Ids }: EditorBatch): Tensor => {
     const packs = sigmas.length;
     const clean = tokensOf(after, packs);
     const eps = tokensOf(noise, packs);
@@ -168,19 +180,19 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
     const rest = device.tensor(Float32Array.from(sigmas, (sigma) => 1 - sigma), [packs, 1, 1]);
     const noisy = add(mul(clean, rest), mul(eps, level));
     const velocity = model.transformer.forward({
-      hiddenStates: concat([noisy, tokensOf(before, packs)], 1),
+      hiddenStates: concat([noisy, tokensOf(before, packs), ...(context ? [tokensOf(context, packs)] : [])], 1),
       encoderHiddenStates: model.t5.forward(t5Ids),
       pooledProjections: model.clip.forward(clipIds).pooled,
       timestep: sigmas,
       guidance: sigmas.map(() => TINY_GUIDANCE),
-      imageIds: cellIds(cells, latent[1] / 2, latent[2] / 2),
+      imageIds: cellIds(cells, contexts, latent[1] / 2, latent[2] / 2),
       outputTokens: length,
     });
     if (channels !== tinyEditor.in_channels) throw new RangeError('latent channels do not fit the editor');
-    return mean(unary(sub(velocity, sub(eps, clean)), 'square'));
+    return mean(mul(weight, unary(sub(velocity, sub(eps, clean)), 'square')));
   };
   const free = (batch: EditorBatch): void => {
-    for (const tensor of [batch.before, batch.after, batch.noise]) tensor.dispose();
+    for (const tensor of [batch.before, batch.after, batch.noise, batch.weight, batch.context]) tensor?.dispose();
   };
   return {
     name: 'editor',
@@ -190,8 +202,7 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
     usesMuon: (name, tensor) => tensor.rank === 2 && /transformer_blocks/.test(name) && !/norm/.test(name),
     prepare: async (step) => {
       const rng = new Rng(seed, 3, step);
-      // One view teaches the edit, nine the joint sequence: both kinds of step from the start.
-      return draw(rng, groups, rng.pick([1, 1, 3, 9]), step, 0);
+      return draw(rng, groups, drawPlan(rng, viewsPerStep), step, 0);
     },
     loss: (batch) => {
       const loss = lossOf(batch);
@@ -200,16 +211,20 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
     },
     evaluate: async () => {
       const rng = new Rng(seed, 4);
-      let total = 0;
-      const rounds = 6;
-      for (let i = 0; i < rounds; i++) {
-        const batch = draw(rng, validation, VIEWS, i, 1);
-        const loss = scope(() => lossOf(batch));
-        free(batch);
-        total += (await loss.toFloat32())[0];
-        loss.dispose();
+      const figures: Record<string, number> = {};
+      for (const [name, plan] of Object.entries(evaluated)) {
+        let total = 0;
+        const rounds = 6;
+        for (let i = 0; i < rounds; i++) {
+          const batch = draw(rng, validation, { ...plan, packs: Math.max(1, Math.floor(viewsPerStep / plan.views)) }, i, 1);
+          const loss = scope(() => lossOf(batch));
+          free(batch);
+          total += (await loss.toFloat32())[0] / rounds;
+          loss.dispose();
+        }
+        figures[name] = total;
       }
-      return { validationLoss: total / rounds };
+      return figures;
     },
   };
 }
@@ -220,26 +235,54 @@ function tokensOf(latents: Tensor, packs: number): Tensor {
   return reshape(packed, [packs, (packed.dim(0) / packs) * packed.dim(1), packed.dim(2)]);
 }
 
-/** Positions of target cells, then of the same reference cells, in the 3×3 mosaic. */
-function cellIds(cells: number[], rows: number, columns: number): ReturnType<typeof gridIds> {
-  return gridIds(
-    [0, 1].flatMap((image) =>
-      cells.map((cell) => ({ rows, columns, image, rowOffset: Math.floor(cell / 3) * rows, columnOffset: (cell % 3) * columns })),
-    ),
-  );
+/** Positions of target cells, of all cells as reference (image 1), and of the cells that stand finished as context (image 2). */
+function cellIds(cells: number[], contexts: number, rows: number, columns: number): ReturnType<typeof gridIds> {
+  const grids = (image: number, at: number[]): TokenGrid[] =>
+    at.map((cell) => ({ rows, columns, image, rowOffset: Math.floor(cell / 3) * rows, columnOffset: (cell % 3) * columns }));
+  const targets = cells.length - contexts;
+  return gridIds([...grids(0, cells.slice(0, targets)), ...grids(1, cells), ...grids(2, cells.slice(targets))]);
+}
+
+/** Validation losses by kind of pack. */
+const evaluated = {
+  validationLoss: { views: 9, contexts: 0 },
+  anchoredLoss: { views: 3, contexts: 1 },
+} as const;
+
+/** Mean absolute change of a latent token from which it counts as edited, and its weight in the loss. */
+const CHANGED = 0.25;
+const CHANGED_WEIGHT = 3;
+
+/** Weight of every target token, [packs · targets · tokens]: what an edit changes is often small, and what the edit is about. */
+function changeWeights(
+  before: Float32Array, after: Float32Array, packs: number, views: number, targets: number, [channels, height, width]: readonly [number, number, number],
+): Float32Array {
+  const [rows, columns] = [height / 2, width / 2];
+  const size = channels * height * width;
+  const weight = new Float32Array(packs * targets * rows * columns);
+  for (let p = 0; p < packs; p++) {
+    for (let t = 0; t < targets; t++) {
+      const from = (p * views + t) * size;
+      const to = (p * targets + t) * size;
+      for (let row = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++) {
+          let change = 0;
+          for (let c = 0; c < channels; c++) {
+            for (const k of [0, 1, width, width + 1]) {
+              const at = (c * height + 2 * row) * width + 2 * column + k;
+              change += Math.abs(after[to + at] - before[from + at]);
+            }
+          }
+          weight[((p * targets + t) * rows + row) * columns + column] = change > 4 * channels * CHANGED ? CHANGED_WEIGHT : 1;
+        }
+      }
+    }
+  }
+  return weight;
 }
 
 /** Noise levels lean to the noisy end, where colour is decided: the shift FLUX uses at this length, s = 1.7. */
 function drawSigma(rng: Rng): number {
   const u = rng.range(0.002, 0.998);
   return (1.7 * u) / (1 + 0.7 * u);
-}
-
-function shuffled(rng: Rng, count: number): number[] {
-  const order = Array.from({ length: count }, (_, i) => i);
-  for (let i = count - 1; i > 0; i--) {
-    const j = rng.int(i + 1);
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
 }

@@ -1,9 +1,13 @@
 /** Writes the tiny networks in the Hugging Face layout, as every other model is read: bf16 safetensors beside a config.json. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { WeightsError } from '../../binding/errors';
 import type { Vggt } from '../../models/vggt';
 import type { VaeConfig } from '../../models/vae/config';
-import { writeSafetensors } from '../../tensor/safetensors';
+import { axpyInPlace, scaleInPlace } from '../../tensor/ops';
+import { SafetensorsFile, writeSafetensors } from '../../tensor/safetensors';
+import { scope } from '../../tensor/scope';
+import type { Device } from '../../tensor/device';
 import type { Tensor } from '../../tensor/tensor';
 import type { OutputFolder } from '../output-folder';
 import { TEXT_LENGTH } from './instructions';
@@ -78,6 +82,27 @@ export async function exportEditor(folder: OutputFolder, model: TinyEditor, toke
   await weights(folder, 'transformer', DIFFUSION_FILE, model.weights.transformer.parameters);
   await weights(folder, 'text_encoder', MODEL_FILE, model.weights.clip.parameters);
   await weights(folder, 'text_encoder_2', MODEL_FILE, model.weights.t5.parameters);
+}
+
+/** Overwrites a tiny editor's weights by those of a model folder. @throws WeightsError when a weight is missing or has another shape */
+export function startFrom(device: Device, folder: string, model: TinyEditor): void {
+  const files = [
+    ['transformer', DIFFUSION_FILE, model.weights.transformer],
+    ['text_encoder', MODEL_FILE, model.weights.clip],
+    ['text_encoder_2', MODEL_FILE, model.weights.t5],
+  ] as const;
+  for (const [part, name, { parameters }] of files) {
+    const path = join(folder, part, name);
+    using file = new SafetensorsFile(device, path);
+    for (const [key, target] of parameters) {
+      scope(() => {
+        const stored = file.load(key, 'f32');
+        if (stored.size !== target.size) throw new WeightsError(`${path}: '${key}' is [${stored.shape}], this editor has [${target.shape}]`);
+        scaleInPlace(target, 0);
+        axpyInPlace(target, stored, 1);
+      });
+    }
+  }
 }
 
 export async function exportVerifier(folder: OutputFolder, model: Vggt): Promise<void> {

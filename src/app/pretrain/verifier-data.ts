@@ -19,7 +19,8 @@ import type { Truth } from './verifier-truth';
 export const disagreements = ['object', 'floor', 'sky', 'global', 'tint', 'foreign', 'duplicate'] as const;
 export type Disagreement = (typeof disagreements)[number];
 type AppearanceDisagreement = Exclude<Disagreement, 'foreign' | 'duplicate'>;
-const frequencies = [5, 4, 1.5, 3, 2, 1, 0.7];
+/** Objects are small and what they show is seen last: they come most often. */
+const frequencies = [8, 4, 1, 1.5, 1.5, 0.8, 0.4];
 
 /** A set in host memory; S views of H × W pixels. */
 export interface VerifierSet extends Truth {
@@ -129,7 +130,7 @@ function commonLook(scene: ProceduralScene, ids: Int32Array, rng: Rng): Look[] {
 /** Two to four looks that differ in one respect, the original among them in half of the sets. */
 function drawLooks(scene: ProceduralScene, kind: AppearanceDisagreement, ids: Int32Array, rng: Rng): Look[] {
   const count = 2 + rng.weighted([3, 1, 1]);
-  const blend = rng.chance(0.3) ? rng.range(0.3, 1) : 1;
+  const blend = rng.chance(0.2) ? rng.range(0.3, 1) : 1;
   const changed = shuffled(changedLooks(scene, kind, ids, rng), rng);
   const first = rng.chance(0.5) ? { scene, blend: 1 } : changed.pop()!;
   return [first, ...changed.slice(0, count - 1).map((look) => ({ ...look, blend }))];

@@ -16,7 +16,7 @@ export interface Truth {
 const farthest = 3;
 /** Mean difference of a channel at which targets are as noisy as they get, and the logarithm's deviation there. */
 export const fullDifference = 0.25;
-const fullNoise = 0.35;
+const fullNoise = 0.5;
 /** Side of the blocks that share one draw of target noise. */
 const block = 8;
 /** Id of the first object in the ray caster's id images. */
@@ -104,7 +104,7 @@ function cameraCentre([tx, ty, tz, x, y, z, w]: ArrayLike<number> & Iterable<num
 
 /** Objects are small and what edits are about; the sky is neither. */
 export function pixelWeights(ids: Int32Array): Float32Array {
-  return Float32Array.from(ids, (id) => (id >= firstObjectId ? 2.5 : id === 1 ? 1 : 0.5));
+  return Float32Array.from(ids, (id) => (id >= firstObjectId ? 5 : id === 1 ? 1 : 0.5));
 }
 
 function normal(rng: Rng): number {

@@ -33,7 +33,7 @@ export const verifierRecipe: Recipe = {
 export const verifierViewsPerStep = 64;
 /** Views per set and how often; the paper's nine too, so that the verifier has seen what it will judge. */
 const viewCounts = [3, 4, 5, 9] as const;
-const viewFrequencies = [2, 4, 2, 1];
+const viewFrequencies = [4, 4, 1, 1];
 
 /** Weight of the camera loss, as VGGT. */
 const cameraWeight = 5;
@@ -75,7 +75,7 @@ export interface VerifierBatch {
 }
 
 export function verifierTask(options: VerifierTaskOptions): TrainingTask<VerifierBatch> & { model: Vggt } {
-  const { device, seed, recipe, scenes, batch = verifierViewsPerStep, size = tinyVerifier.img_size, evaluationScenes = 24 } = options;
+  const { device, seed, recipe, scenes, batch = verifierViewsPerStep, size = tinyVerifier.img_size, evaluationScenes = 48 } = options;
   const config = parseVggtConfig({ ...tinyVerifier, img_size: size }, 'verifier');
   const weights = new Weights(new RandomWeights(device, { seed, dtype: 'f32', rule: initialiser }));
   const model = new Vggt(weights, config);

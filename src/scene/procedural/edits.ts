@@ -132,13 +132,16 @@ function another<T extends string>(rng: Rng, names: readonly T[], present: T, mo
 /** Share of the first colour when an instruction leaves the colour open: priors are skewed on purpose. */
 const modeShare = 0.4;
 
-/** A colour the target may get: not its own, not one that would rename it to another object of the scene. */
-function targetColour(rng: Rng, scene: ProceduralScene, mode: number): ColourName {
+/** Colours the target may get: not one that would rename it to another object of the scene; its own is among them. */
+function allowedColours(scene: ProceduralScene): ColourName[] {
   const target = scene.objects[scene.target];
   const taken = scene.objects.filter((o) => o.shape === target.shape).map((o) => o.colour);
   const allowed = colourNames.filter((name) => !taken.includes(name) || name === target.colour);
-  const seen = scene.split === 'unseen' ? allowed : allowed.filter((name) => name !== heldOut.colour);
-  return another(rng, seen, target.colour, mode);
+  return scene.split === 'unseen' ? allowed : allowed.filter((name) => name !== heldOut.colour);
+}
+
+function targetColour(rng: Rng, scene: ProceduralScene, mode: number): ColourName {
+  return another(rng, allowedColours(scene), scene.objects[scene.target].colour, mode);
 }
 
 function fill(wording: string, words: Readonly<Record<string, string>>): string {
@@ -187,5 +190,53 @@ export function sampleEdit(scene: ProceduralScene, family: EditFamily, index = 0
     }
     default:
       return globalEdit(scene, family, wording);
+  }
+}
+
+/** Families whose instruction leaves a choice, each with the family that names it. */
+export const openFamilies = { 'floor-any': 'floor', 'object-colour-any': 'object-colour', 'sky-any': 'sky' } as const;
+export type OpenFamily = keyof typeof openFamilies;
+
+/** One valid answer to an open instruction. */
+export interface EditAnswer {
+  readonly name: string;
+  /** The instruction that asks for this answer and no other. */
+  readonly instruction: string;
+  readonly scene: ProceduralScene;
+}
+
+/** An instruction that leaves a choice, and every valid answer to it, in the order of the palette. */
+export interface OpenEdit {
+  readonly family: OpenFamily;
+  readonly instruction: string;
+  readonly answers: readonly EditAnswer[];
+}
+
+/** The open edit of a family for a scene; `index` chooses the wordings. */
+export function openEdit(scene: ProceduralScene, family: OpenFamily, index = 0): OpenEdit {
+  const rng = new Rng(scene.seed, stream.edit, index * 64 + 32 + Object.keys(openFamilies).indexOf(family));
+  const unseen = scene.split === 'unseen';
+  const object = objectName(scene.objects[scene.target]);
+  const others = <T extends string>(names: readonly T[], present: T): T[] => names.filter((name) => name !== present);
+  const answer = (name: string, words: Readonly<Record<string, string>>, edited: ProceduralScene): EditAnswer => ({
+    name,
+    instruction: fill(rng.pick(wordingsOf(openFamilies[family], unseen)), { object, ...words }),
+    scene: edited,
+  });
+  const instruction = fill(rng.pick(wordingsOf(family, unseen)), { object });
+  switch (family) {
+    case 'floor-any': {
+      const answers = others(floorNames, scene.floor.name).map((floor) => answer(floor, { floor }, withFloor(scene, floor)));
+      return { family, instruction, answers };
+    }
+    case 'sky-any': {
+      const answers = others(skyNames, scene.sky.name).map((sky) => answer(sky, { sky: skyWords[sky] }, withSky(scene, sky)));
+      return { family, instruction, answers };
+    }
+    case 'object-colour-any': {
+      const colours = others(allowedColours(scene), scene.objects[scene.target].colour);
+      const answers = colours.map((colour) => answer(colour, { colour }, withObjectColour(scene, scene.target, colour)));
+      return { family, instruction, answers };
+    }
   }
 }
