@@ -7,6 +7,8 @@ export type { EditRecord, EditResult, Verification } from './app/edit';
 export { demo } from './app/demo';
 export { parity } from './app/parity';
 export type { ParityCaseResult, ParityOptions, ParitySummary } from './app/parity';
+export { preedit, Preedits, readPreedits } from './app/preedit';
+export type { PreeditEntry, PreeditRecord, PreeditResult } from './app/preedit';
 export { pretrain } from './app/pretrain';
 export { runApp } from './app/events';
 export type { AppContext, AppEvent, Renderer } from './app/events';
@@ -19,6 +21,8 @@ export { demoSchema } from './config/demo';
 export type { DemoSettings } from './config/demo';
 export { editSchema } from './config/edit';
 export type { EditSettings } from './config/edit';
+export { preeditSchema } from './config/preedit';
+export type { PreeditSettings } from './config/preedit';
 export { pretrainSchema } from './config/pretrain';
 export type { PretrainSettings } from './config/pretrain';
 

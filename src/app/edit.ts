@@ -10,6 +10,10 @@ import type { EditSettings } from '../config/edit';
 import { loadScene, normalizePrompt } from '../scene';
 import type { Scene } from '../scene';
 import { Device } from '../tensor/device';
+import { anchoredDecodeStage } from './edit/anchored/decode';
+import { anchoredDenoiseStage } from './edit/anchored/denoise';
+import { anchoredEncodeStage } from './edit/anchored/encode';
+import { anchoredViewsStage } from './edit/anchored/views';
 import { decodeStage } from './edit/decode';
 import { denoiseStage } from './edit/denoise';
 import { encodeStage } from './edit/encode';
@@ -38,17 +42,20 @@ export interface EditResult extends Partial<EditRecord> {
 }
 
 /** The stages after the scene is read, in order. */
-export const editStages: readonly EditStage[] = [
-  viewsStage,
-  encodeStage,
-  denoiseStage,
-  decodeStage,
+const jointStages: readonly EditStage[] = [viewsStage, encodeStage, denoiseStage, decodeStage, verifyStage, writeStage];
+
+/** The same where the views follow an anchor in groups. */
+const anchoredStages: readonly EditStage[] = [
+  anchoredViewsStage,
+  anchoredEncodeStage,
+  anchoredDenoiseStage,
+  anchoredDecodeStage,
   verifyStage,
   writeStage,
 ];
 
 /** Names of all stages, the reading of the scene included. */
-export const editStageNames: readonly string[] = ['scene', ...editStages.map(({ name }) => name)];
+export const editStageNames: readonly string[] = ['scene', ...jointStages.map(({ name }) => name)];
 
 const secondsFile = 'seconds.json';
 
@@ -59,6 +66,7 @@ const secondsFile = 'seconds.json';
  */
 export async function* edit(settings: EditSettings, { signal }: AppContext): AsyncGenerator<AppEvent, EditResult> {
   const { out, stopAfter } = settings;
+  const editStages = settings.anchorGuided ? anchoredStages : jointStages;
   if (stopAfter !== undefined && !editStageNames.includes(stopAfter)) {
     throw new ConfigError(`stopAfter: there is no stage '${stopAfter}', expected ${editStageNames.join(', ')}`);
   }
@@ -124,6 +132,8 @@ export async function* edit(settings: EditSettings, { signal }: AppContext): Asy
   } finally {
     signal.removeEventListener('abort', abort);
     editor?.dispose();
+    // The device lives on where the caller holds it too; the networks' memory need not.
+    device.trim();
     device.dispose();
   }
 }

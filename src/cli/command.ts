@@ -65,6 +65,7 @@ export function resolveArguments<S extends z.ZodObject>(
   schema: S,
   argv: Record<string, unknown>,
   base?: Record<string, unknown>,
+  env: NodeJS.ProcessEnv = process.env,
 ): Resolved<z.output<S>> {
   const last = (value: unknown): unknown =>
     Array.isArray(value) && value.length > 0 ? value[value.length - 1] : value;
@@ -76,7 +77,7 @@ export function resolveArguments<S extends z.ZodObject>(
   return resolveSettings(schema, {
     flags,
     sets: argv.set as string[] | undefined,
-    env: process.env,
+    env,
     file: last(argv.config) as string | undefined,
     base,
   });

@@ -8,10 +8,13 @@ import { benchCommand } from './commands/bench';
 import { demoCommand } from './commands/demo';
 import { doctorCommand } from './commands/doctor';
 import { editCommand } from './commands/edit';
+import { evalCommand } from './commands/eval';
 import { inspectCommand } from './commands/inspect';
 import { modelsCommand } from './commands/models';
 import { parityCommand } from './commands/parity';
+import { preeditCommand } from './commands/preedit';
 import { pretrainCommand } from './commands/pretrain';
+import { trainCommand } from './commands/train';
 import { Log, logLevels } from './ui/log';
 import { packageVersion } from './version';
 
@@ -67,6 +70,9 @@ function build(): Argv {
     .wrap(Math.min(130, process.stdout.columns ?? 100));
   for (const command of [
     editCommand,
+    preeditCommand,
+    trainCommand,
+    evalCommand,
     demoCommand,
     parityCommand,
     pretrainCommand,

@@ -4,8 +4,10 @@ import { computeSettings, dtypeSetting, modelSetting, overwriteSetting, resumeSe
 /** Most views that one joint edit takes: the cells of the 3×3 grid. */
 export const maxViews = 9;
 
-/** Settings of `rl3dedit edit`. */
-export const editSchema = z.strictObject({
+/** Most views of an anchor-guided edit, which goes through them in groups. */
+export const maxAnchoredViews = 81;
+
+const fields = z.strictObject({
   scene: z.string().min(1, 'expected a path').describe('scene: a folder with transforms.json, or the file itself'),
   prompt: z.string().trim().min(1, 'expected an instruction').describe('the edit in one sentence'),
   out: z.string().min(1, 'expected a path').describe('folder for the result'),
@@ -25,13 +27,39 @@ export const editSchema = z.strictObject({
     .min(1, 'expected a path')
     .optional()
     .describe("3D verifier: VGGT safetensors, or an ONNX file (default: the model's)"),
-  views: z.number().int().min(1).max(maxViews).default(maxViews).describe('views edited jointly'),
+  views: z
+    .number()
+    .int()
+    .min(1)
+    .max(maxAnchoredViews)
+    .default(maxViews)
+    .describe('views to edit; more than 9 only with --anchor-guided'),
   viewNames: z
     .array(z.string())
-    .min(1, 'expected 1 to 9 names')
-    .max(maxViews, 'expected 1 to 9 names')
+    .min(1, `expected 1 to ${maxAnchoredViews} names`)
+    .max(maxAnchoredViews, `expected 1 to ${maxAnchoredViews} names`)
     .optional()
     .describe('these views, by image name, instead of an even choice (comma-separated)'),
+  anchorGuided: z
+    .boolean()
+    .default(false)
+    .describe('edit one view first; the others follow it in groups, as many as you like'),
+  anchor: z
+    .union([z.string().min(1, 'expected a view'), z.number().int().min(0)])
+    .optional()
+    .describe("the view that the others follow: an image name, or its index in the scene (default: the middle one)"),
+  anchorPicture: z
+    .string()
+    .min(1, 'expected a path')
+    .optional()
+    .describe("the anchor's finished edit, a picture of your own, instead of one by the editor"),
+  groupViews: z
+    .number()
+    .int()
+    .min(2)
+    .max(maxViews)
+    .optional()
+    .describe("views in one sequence of an anchor-guided edit, finished ones included (default: the model's, else 9)"),
   resolution: z
     .number()
     .int()
@@ -65,7 +93,30 @@ export const editSchema = z.strictObject({
     .describe('stop after this stage and leave a resumable folder'),
 });
 
-export type EditSettings = z.output<typeof editSchema>;
+/** Settings of `rl3dedit edit`. */
+export const editSchema = fields.superRefine((settings, context) => {
+  const problem = anchorProblem(settings);
+  if (problem) context.addIssue({ code: 'custom', path: [problem.setting], message: problem.message });
+});
+
+export type EditSettings = z.output<typeof fields>;
+
+/** What does not fit between the number of views and the anchor-guided mode. */
+export function anchorProblem(settings: EditSettings): { setting: keyof EditSettings; message: string } | undefined {
+  const { anchorGuided, views, viewNames } = settings;
+  const setting = viewNames ? 'viewNames' : 'views';
+  const count = viewNames?.length ?? views;
+  if (anchorGuided) {
+    return count < 2
+      ? { setting, message: 'an anchor-guided edit needs at least two views: one that the others follow' }
+      : undefined;
+  }
+  if (count > maxViews) {
+    return { setting, message: `one joint pass takes at most ${maxViews} views; add --anchor-guided for more` };
+  }
+  const stray = (['anchor', 'anchorPicture', 'groupViews'] as const).find((name) => settings[name] !== undefined);
+  return stray && { setting: stray, message: 'belongs to an anchor-guided edit; add --anchor-guided' };
+}
 
 /** The settings that decide an edit's result: a run may only be resumed with the same ones. */
 export function editFingerprint(settings: EditSettings): Record<string, unknown> {

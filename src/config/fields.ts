@@ -54,7 +54,7 @@ function describe(key: string, outer: z.ZodType): Field {
     field.max = finite(type.maxValue);
   } else if (type instanceof z.ZodBoolean) field.kind = 'boolean';
   else if (type instanceof z.ZodArray) field.kind = 'list';
-  else if (type instanceof z.ZodObject) field.kind = 'object';
+  else if (type instanceof z.ZodObject || type instanceof z.ZodUnion || type instanceof z.ZodRecord) field.kind = 'object';
   else if (type instanceof z.ZodEnum) field.choices = type.options as string[];
   return field;
 }

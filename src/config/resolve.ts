@@ -19,6 +19,8 @@ export interface Sources {
   env?: NodeJS.ProcessEnv;
   /** Path of a YAML (or JSON) file. */
   file?: string;
+  /** Sections of a file that was read already, each over the one before; they stand where `file` stands. */
+  sections?: readonly Section[];
   /** Settings of the run that is being resumed. */
   base?: Record<string, unknown>;
 }
@@ -32,15 +34,27 @@ export interface Resolved<T> {
   origins: Record<string, string>;
 }
 
-interface Tree {
+export interface Tree {
   [key: string]: unknown;
 }
 
-interface File {
+export interface ConfigFile {
   path: string;
   values: Tree;
   /** 1-based line of the value at a path, or of its nearest parent that is there. */
   line(path: readonly PropertyKey[]): number;
+}
+
+/** Part of a file that holds settings of its own: `at` leads there from the top. */
+export interface Section {
+  file: ConfigFile;
+  at: readonly string[];
+}
+
+/** Where a value comes from: words, and the section for one from a file. */
+interface Origin {
+  text: string;
+  section?: Section;
 }
 
 /**
@@ -50,8 +64,8 @@ interface File {
 export function resolveSettings<S extends z.ZodObject>(schema: S, sources: Sources): Resolved<z.output<S>> {
   const fields = new Map(fieldsOf(schema).map((field) => [field.key, field]));
   const merged: Tree = {};
-  const origins = Object.create(null) as Record<string, string>;
-  const put = (path: string[], value: unknown, origin: string): void => {
+  const origins = Object.create(null) as Record<string, Origin>;
+  const put = (path: string[], value: unknown, origin: Origin): void => {
     if (isTree(value)) {
       for (const [key, item] of Object.entries(value)) put([...path, key], item, origin);
       if (Object.keys(value).length > 0) return;
@@ -61,38 +75,49 @@ export function resolveSettings<S extends z.ZodObject>(schema: S, sources: Sourc
     origins[path.join('.')] = origin;
   };
 
-  for (const [key, value] of Object.entries(sources.base ?? {})) put([key], value, 'resumed run');
-  const file = sources.file === undefined ? undefined : readConfigFile(sources.file);
-  if (file) for (const [key, value] of Object.entries(file.values)) put([key], value, file.path);
+  for (const [key, value] of Object.entries(sources.base ?? {})) put([key], value, { text: 'resumed run' });
+  const sections = [...(sources.sections ?? [])];
+  if (sources.file !== undefined) sections.unshift({ file: readConfigFile(sources.file), at: [] });
+  for (const section of sections) {
+    const values = section.at.length === 0 ? section.file.values : lookup(section.file.values, section.at);
+    for (const [key, value] of Object.entries(isTree(values) ? values : {})) put([key], value, { text: section.file.path, section });
+  }
   for (const key of fields.keys()) {
     const text = sources.env?.[envName(key)];
-    if (text !== undefined && text !== '') put([key], coerce(fields.get(key), text), `env ${envName(key)}`);
+    if (text !== undefined && text !== '') put([key], coerce(fields.get(key), text), { text: `env ${envName(key)}` });
   }
   for (const entry of sources.sets ?? []) {
     const { path, value } = parseSet(entry, fields);
-    put(path, value, `--set ${path.join('.')}`);
+    put(path, value, { text: `--set ${path.join('.')}` });
   }
   for (const [key, value] of Object.entries(sources.flags ?? {})) {
-    if (value !== undefined && fields.has(key)) put([key], coerce(fields.get(key), value), `flag --${flagName(key)}`);
+    if (value !== undefined && fields.has(key)) put([key], coerce(fields.get(key), value), { text: `flag --${flagName(key)}` });
   }
 
   const parsed = schema.safeParse(merged);
-  if (!parsed.success) throw explain(parsed.error.issues[0], merged, origins, schema, file);
+  if (!parsed.success) throw explain(mostTelling(parsed.error.issues), merged, origins, schema, sections);
   const settings = parsed.data as Tree;
   const located: Record<string, string> = {};
   for (const path of leaves(settings)) {
-    const origin = originOf(origins, path) ?? 'default';
-    located[path.join('.')] = file && origin === file.path ? `${origin}:${file.line(path)}` : origin;
+    const origin = originOf(origins, path);
+    const { section } = origin ?? {};
+    located[path.join('.')] = section ? placeOf(section, path) : (origin?.text ?? 'default');
   }
   return { settings: settings as z.output<S>, origins: located };
 }
 
-function readConfigFile(path: string): File {
+/** `run.yaml:12` for a path inside a section. */
+function placeOf({ file, at }: Section, path: readonly PropertyKey[]): string {
+  return `${file.path}:${file.line([...at, ...path])}`;
+}
+
+/** @throws ConfigError for a file that cannot be read or is no YAML mapping */
+export function readConfigFile(path: string): ConfigFile {
   let text: string;
   try {
     text = fs.readFileSync(path, 'utf8');
   } catch (error) {
-    throw new ConfigError(`--config ${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, {
+    throw new ConfigError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, {
       cause: error,
     });
   }
@@ -143,19 +168,31 @@ function parseSet(entry: string, fields: Map<string, Field>): { path: string[]; 
   }
 }
 
+/**
+ * Where a value may take several forms, zod lists the problems of each form; the one that got furthest is meant, and an
+ * unknown name says more than the absence of the right one.
+ */
+function mostTelling(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
+  if (issue.code !== 'invalid_union' || issue.errors.every((form) => form.length === 0)) return issue;
+  const forms = issue.errors.filter((form) => form.length > 0).map(mostTelling);
+  const depth = (one: z.core.$ZodIssue): number => one.path.length + (one.code === 'unrecognized_keys' ? 0.5 : 0);
+  const best = forms.reduce((a, b) => (depth(b) > depth(a) ? b : a));
+  return { ...best, path: [...issue.path, ...best.path] };
+}
+
 function explain(
   issue: z.core.$ZodIssue,
   merged: Tree,
-  origins: Record<string, string>,
+  origins: Record<string, Origin>,
   schema: z.ZodObject,
-  file: File | undefined,
+  sections: readonly Section[],
 ): Error {
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
   const path = unknown === undefined ? issue.path : [...issue.path, unknown];
   const name = path.map(String).join('.');
-  const origin = originOf(origins, path);
-  const level = levelSchema(schema, path.slice(0, -1));
-  const fields = level ? fieldsOf(level) : [];
+  const fields = levelSchemas(schema, path.slice(0, -1)).flatMap(fieldsOf);
+  const missing = unknown === undefined && lookup(merged, path) === undefined;
   let message: string;
   if (unknown !== undefined) {
     message = `unknown setting${didYouMean(
@@ -165,41 +202,53 @@ function explain(
   } else {
     const field = fields.find((candidate) => candidate.key === path[path.length - 1]);
     const value = lookup(merged, path);
-    if (value === undefined && field) {
-      const flag = path.length === 1 ? `--${flagName(field.key)}` : name;
-      return new UsageError(`missing ${flag}${field.description ? ` (${field.description})` : ''}`);
+    if (missing && field?.required) {
+      const flag = path.length === 1 && field.kind !== 'object' ? `--${flagName(field.key)}` : name;
+      const what = `missing ${flag}${field.description ? ` (${field.description})` : ''}`;
+      const section = path.length > 1 || field.kind === 'object' ? sections.at(-1) : undefined;
+      return section ? new ConfigError(`${placeOf(section, path)}: ${what}`) : new UsageError(what);
     }
     // A schema's own message says what is expected; zod's standard ones are replaced by the field's description.
     const own = issue.code === 'custom' || issue.code === 'invalid_format' || issue.message.startsWith('expected ');
-    message = `${own ? issue.message : `expected ${field ? expectation(field) : issue.message}`}, got ${show(value)}`;
+    const choices = issue.code === 'invalid_value' ? `one of ${issue.values.map(String).join(', ')}` : issue.message;
+    const expected = own ? issue.message : `expected ${field ? expectation(field) : choices}`;
+    // A value nobody gave needs no showing.
+    message = missing && own ? expected : `${expected}, got ${show(value)}`;
   }
-  if (origin !== undefined && file && origin === file.path) {
-    return new ConfigError(`${file.path}:${file.line(path)}: ${name}: ${message}`);
+  const origin = originOf(origins, path);
+  if (origin?.section) return new ConfigError(`${placeOf(origin.section, path)}: ${[...origin.section.at, name].join('.')}: ${message}`);
+  if (origin?.text.startsWith('flag ')) return new UsageError(`${origin.text.slice(5)}: ${message}`);
+  if (origin?.text.startsWith('env ')) return new ConfigError(`${origin.text.slice(4)}: ${message}`);
+  if (origin?.text.startsWith('--set')) return new UsageError(`${origin.text}: ${message}`);
+  // A default that does not fit what was given: the culprit is among the settings that the schema names.
+  const culprits = issue.code === 'custom' ? ((issue.params?.with as string[] | undefined) ?? []) : [];
+  for (const key of culprits) {
+    const section = originOf(origins, [key])?.section;
+    if (section) return new ConfigError(`${placeOf(section, [key])}: ${[...section.at, name].join('.')}: ${message}`);
   }
-  if (origin?.startsWith('flag ')) return new UsageError(`${origin.slice(5)}: ${message}`);
-  if (origin?.startsWith('env ')) return new ConfigError(`${origin.slice(4)}: ${message}`);
-  if (origin?.startsWith('--set')) return new UsageError(`${origin}: ${message}`);
   return new ConfigError(`${name === '' ? 'settings' : name}: ${message}`);
 }
 
-function levelSchema(schema: z.ZodObject, path: readonly PropertyKey[]): z.ZodObject | undefined {
-  let current: z.ZodType = schema;
-  for (const key of path) {
-    if (!(current instanceof z.ZodObject)) return undefined;
-    let next = current.shape[String(key)] as z.ZodType | undefined;
-    while (next && !(next instanceof z.ZodObject)) next = (next.def as unknown as { innerType?: z.ZodType }).innerType;
-    if (!next) return undefined;
-    current = next;
-  }
-  return current instanceof z.ZodObject ? current : undefined;
+/** The object schemas that describe the settings below `path`: several where a value may take several forms. */
+function levelSchemas(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodObject[] {
+  let type = schema;
+  for (let inner: z.ZodType | undefined = type; inner; inner = (inner.def as { innerType?: z.ZodType }).innerType) type = inner;
+  if (type instanceof z.ZodUnion) return (type.options as z.ZodType[]).flatMap((option) => levelSchemas(option, path));
+  if (type instanceof z.ZodArray && typeof path[0] === 'number') return levelSchemas(type.element as z.ZodType, path.slice(1));
+  if (!(type instanceof z.ZodObject)) return [];
+  if (path.length === 0) return [type];
+  const next = type.shape[String(path[0])] as z.ZodType | undefined;
+  return next ? levelSchemas(next, path.slice(1)) : [];
 }
 
-function originOf(origins: Record<string, string>, path: readonly PropertyKey[]): string | undefined {
+/** Origin of a value, of what it lies in, or (for a section) of the first value in it. */
+function originOf(origins: Record<string, Origin>, path: readonly PropertyKey[]): Origin | undefined {
   for (let length = path.length; length > 0; length--) {
     const origin = origins[path.slice(0, length).map(String).join('.')];
     if (origin !== undefined) return origin;
   }
-  return undefined;
+  const inside = Object.keys(origins).find((known) => path.length > 0 && known.startsWith(`${path.map(String).join('.')}.`));
+  return inside === undefined ? undefined : origins[inside];
 }
 
 function leaves(tree: Tree, prefix: string[] = []): string[][] {

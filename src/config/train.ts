@@ -129,22 +129,25 @@ export const trainSchema = z
       })
       .prefault({})
       .describe('what stops a run that collapses'),
+    matmul: z.enum(['f32', 'bf16']).default('bf16').describe('precision of matrix products on the CPU (sums are f32)'),
     dtype: dtypeSetting,
     ...computeSettings,
     overwrite: overwriteSetting,
   })
   .superRefine((settings, context) => {
     const { steps, window, fixedAnchor, views, anchorGuided } = settings;
-    const problem = (at: string[], message: string): void => void context.addIssue({ code: 'custom', path: at, message });
+    // `with`: further settings that may be the cause, where the one at fault was left at its default.
+    const problem = (at: string[], message: string, ...causes: string[]): void =>
+      void context.addIssue({ code: 'custom', path: at, message, params: { with: causes } });
     const [first, last] = windowRange(settings);
-    if (window.size > steps - 2) problem(['window', 'size'], `${window.size} stochastic steps do not fit between the first and the last of ${steps} steps`);
+    if (window.size > steps - 2) problem(['window', 'size'], `${window.size} stochastic steps do not fit between the first and the last of ${steps} steps`, 'steps');
     else if (first < 1) problem(['window', 'first'], 'the first step (0) must stay deterministic: its noise never shrinks with the number of steps');
-    else if (last < first) problem(['window', 'last'], `lies before first = ${first}`);
+    else if (last < first) problem(['window', 'last'], `lies before first = ${first}`, 'window');
     else if (last + window.size > steps - 1) {
-      problem(['window', 'last'], `a window of ${window.size} at step ${last} reaches the last of ${steps} steps, which must stay deterministic; at most ${steps - 1 - window.size}`);
+      problem(['window', 'last'], `a window of ${window.size} at step ${last} reaches the last of ${steps} steps, which must stay deterministic; at most ${steps - 1 - window.size}`, 'steps');
     }
     if (fixedAnchor !== undefined && fixedAnchor >= views) problem(['fixedAnchor'], `there are ${views} views, 0 to ${views - 1}`);
-    if (anchorGuided && views < 2) problem(['views'], 'anchor-guided training needs at least two views: one is given');
+    if (anchorGuided && views < 2) problem(['views'], 'anchor-guided training needs at least two views: one is given', 'anchorGuided');
     const { depth, point, pose, anchor, sfm, warp, custom } = settings.rewards;
     if (depth + point + pose + anchor + sfm + warp + custom.reduce((sum, one) => sum + one.weight, 0) === 0) problem(['rewards'], 'all weights are 0');
   });

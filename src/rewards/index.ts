@@ -1,2 +1,11 @@
+export * from './advantages';
+export { anchorTerm, openLpips, surrogateDistance, type AnchorTerm, type PictureDistance } from './anchor';
+export * from './build';
 export * from './confidence';
+export * from './controls';
+export { openCustomReward } from './custom';
 export * from './pose';
+export { sfmReading, type SfmReading } from './sfm';
+export * from './term';
+export { depthTerm, pointTerm, poseTerm, type ConfidenceOptions } from './terms';
+export { photometricLoss, type PhotometricLoss } from './warp';

@@ -177,11 +177,13 @@ export class OverlapTable {
     const centre = cameraCentre(camera);
     const rays = new Float64Array(3 * this.samples.length);
     let seen = 0;
-    this.samples.forEach((p, k) => {
-      if (!sees(camera, p)) return;
+    for (let k = 0; k < this.samples.length; k++) {
+      const p = this.samples[k];
+      if (!sees(camera, p)) continue;
       seen++;
-      rays.set(unit(sub(centre, p)), 3 * k);
-    });
+      const ray = unit(sub(centre, p));
+      for (let i = 0; i < 3; i++) rays[3 * k + i] = ray[i];
+    }
     return { rays, seen };
   }
 
@@ -194,12 +196,20 @@ export class OverlapTable {
     const angleDeg = angleBetween(from, to) * degrees;
     if (this.samples.length === 0) return { angleDeg };
     const [a, b] = [this.sightOf(i), this.sightOf(j)];
-    let shared = 0;
-    for (let k = 0; k < a.rays.length; k += 3) {
-      const cosine = a.rays[k] * b.rays[k] + a.rays[k + 1] * b.rays[k + 1] + a.rays[k + 2] * b.rays[k + 2];
-      if (cosine > sameSideCosine) shared++;
-    }
+    const shared = countSameSide(a.rays, b.rays);
     const fewer = Math.min(a.seen, b.seen);
     return { angleDeg, sharedPoints: fewer > 0 ? shared / fewer : 0 };
   }
+}
+
+/**
+ * Number of points whose two rays are near enough. A function of arrays alone stays compiled when scenes come and go, and
+ * compiled code makes no objects of its numbers.
+ */
+function countSameSide(a: Float64Array, b: Float64Array): number {
+  let count = 0;
+  for (let k = 0; k < a.length; k += 3) {
+    if (a[k] * b[k] + a[k + 1] * b[k + 1] + a[k + 2] * b[k + 2] > sameSideCosine) count++;
+  }
+  return count;
 }

@@ -114,14 +114,31 @@ export function undistort(lens: Lens, xd: number, yd: number): [number, number] 
  * @throws SceneError when even twice the focal length does not suffice, which only wrong coefficients cause.
  */
 export function straightenedCamera(source: Camera, lens: Lens, what: string): Camera {
-  const fits = (zoom: number): boolean => borderStaysInside(source, lens, zoom);
-  if (fits(1)) return source;
-  if (!fits(2)) {
+  const zoom = straighteningZoom(source, lens);
+  if (zoom === undefined) {
     throw new SceneError(
       `${what}: the distortion coefficients bend rays out of the ${source.width}x${source.height} image even at ` +
         'twice the focal length; check k1..k6, p1, p2 and the focal lengths',
     );
   }
+  return zoom === 1 ? source : { ...source, fx: source.fx * zoom, fy: source.fy * zoom };
+}
+
+/** The photographs of a scene mostly share one lens: its zoom is searched once. */
+let lastZoom: { key: string; zoom: number | undefined } | undefined;
+
+/** Smallest factor of the focal lengths in [1, 2] that keeps the border inside the photograph; undefined for none. */
+function straighteningZoom(source: Camera, lens: Lens): number | undefined {
+  const { width, height, fx, fy, cx, cy } = source;
+  const key = JSON.stringify([width, height, fx, fy, cx, cy, lens]);
+  if (lastZoom?.key !== key) lastZoom = { key, zoom: searchZoom(source, lens) };
+  return lastZoom.zoom;
+}
+
+function searchZoom(source: Camera, lens: Lens): number | undefined {
+  const fits = (zoom: number): boolean => borderStaysInside(source, lens, zoom);
+  if (fits(1)) return 1;
+  if (!fits(2)) return undefined;
   let low = 1;
   let high = 2;
   for (let step = 0; step < 30; step++) {
@@ -129,7 +146,7 @@ export function straightenedCamera(source: Camera, lens: Lens, what: string): Ca
     if (fits(mid)) high = mid;
     else low = mid;
   }
-  return { ...source, fx: source.fx * high, fy: source.fy * high };
+  return high;
 }
 
 function borderStaysInside(source: Camera, lens: Lens, zoom: number): boolean {

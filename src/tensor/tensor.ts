@@ -1,5 +1,6 @@
 import { DisposedError, fromNative, ShapeError } from '../binding/errors';
-import type { Binding, Handle } from '../binding/types';
+import { loadBinding } from '../binding/load';
+import type { Handle } from '../binding/types';
 import type { Device } from './device';
 import { adopt } from './scope';
 
@@ -9,9 +10,7 @@ export type Shape = readonly number[];
 export type HostArray = Float32Array | Int32Array | Uint16Array | Uint8Array;
 
 /** Frees handles whose wrapper was collected without dispose(): the last resort, not the plan. */
-const collected = new FinalizationRegistry<{ binding: Binding; handle: Handle }>(({ binding, handle }) =>
-  binding.disposeTensor(handle),
-);
+const collected = new FinalizationRegistry<Handle>((handle) => loadBinding().binding.disposeTensor(handle));
 
 /**
  * A contiguous array on a device. Holds memory until disposed: by `dispose()`, by the `scope()` it was created in, or, while
@@ -33,7 +32,7 @@ export class Tensor implements Disposable {
     this.device = device;
     this.isView = isView;
     this.id = handle;
-    collected.register(this, { binding: device.binding, handle }, this);
+    collected.register(this, handle, this);
     adopt(this);
   }
 
@@ -129,8 +128,8 @@ export class Tensor implements Disposable {
 
   private describe(): { dtype: DType; shape: number[] } {
     if (!this.info) {
-      const [dtype, ...shape] = this.device.binding.tensorInfo(this.handle);
-      this.info = { dtype: dtype as DType, shape };
+      const info = this.device.binding.tensorInfo(this.handle);
+      this.info = { dtype: info[0] as DType, shape: info.slice(1) as number[] };
     }
     return this.info;
   }

@@ -71,8 +71,8 @@ describe('usage mistakes end with 2, nothing on stdout, nothing written', () => 
     ['a surplus word', [...editArguments(), 'surplus'], /surplus/],
     ['an unknown command', ['edti'], /unknown command edti \(did you mean edit\?\)/],
     ['no command', [], /a command is missing/],
-    ['zero views', editArguments('--views', '0'), /--views: expected an integer from 1 to 9, got 0/],
-    ['ten views', editArguments('--views=10'), /--views: expected an integer from 1 to 9, got 10/],
+    ['zero views', editArguments('--views', '0'), /--views: expected an integer from 1 to 81, got 0/],
+    ['ten views', editArguments('--views=10'), /--views: one joint pass takes at most 9 views; add --anchor-guided for more, got 10/],
     ['an empty prompt', ['edit', '--scene', 's', '--prompt', '', '--out', 'o'], /--prompt: expected an instruction/],
     ['a missing required flag', ['edit', '--scene', 's', '--prompt', 'x'], /missing --out/],
     ['a flag without its value', ['edit', '--prompt'], /prompt/],
@@ -93,7 +93,7 @@ describe('usage mistakes end with 2, nothing on stdout, nothing written', () => 
     const { code, stdout } = run(...editArguments('--views', '0', '--json'));
     expect(code).toBe(2);
     expect(JSON.parse(stdout)).toEqual({
-      error: { code: 'ERR_USAGE', message: '--views: expected an integer from 1 to 9, got 0' },
+      error: { code: 'ERR_USAGE', message: '--views: expected an integer from 1 to 81, got 0' },
     });
     expect(run(...editArguments('--views', '0', '--debug')).stderr).toMatch(/\n {4}at /);
   });
@@ -104,7 +104,7 @@ describe('usage mistakes end with 2, nothing on stdout, nothing written', () => 
     const { code, stderr } = run(...editArguments('--config', file));
     expect([code, stderr.split('\n')[0]]).toEqual([
       2,
-      `error: ${file}:2: views: expected an integer from 1 to 9, got 0`,
+      `error: ${file}:2: views: expected an integer from 1 to 81, got 0`,
     ]);
   });
 });

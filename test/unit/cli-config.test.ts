@@ -66,9 +66,9 @@ describe('precedence', () => {
 
 describe('mistakes', () => {
   it.each<[Record<string, unknown>, RegExp]>([
-    [{ views: '0' }, /^--views: expected an integer from 1 to 9, got 0$/],
-    [{ views: 'many' }, /^--views: expected an integer from 1 to 9, got "many"$/],
-    [{ views: '2.5' }, /^--views: expected an integer from 1 to 9, got 2.5$/],
+    [{ views: '0' }, /^--views: expected an integer from 1 to 81, got 0$/],
+    [{ views: 'many' }, /^--views: expected an integer from 1 to 81, got "many"$/],
+    [{ views: '2.5' }, /^--views: expected an integer from 1 to 81, got 2.5$/],
     [{ prompt: '  ' }, /^--prompt: expected an instruction/],
     [{ device: 'gpu' }, /^--device: expected auto, cpu, cuda, cuda:N or null, got "gpu"$/],
     [{ noise: 'none' }, /^--noise: expected one of independent, shared, got "none"$/],
@@ -81,8 +81,8 @@ describe('mistakes', () => {
   });
 
   it('points at the line of a file', () => {
-    const file = yaml('steps: 4\n\nviews: 12\n');
-    expect(failure(() => edit({ file })).message).toBe(`${file}:3: views: expected an integer from 1 to 9, got 12`);
+    const file = yaml('steps: 4\n\nviews: 82\n');
+    expect(failure(() => edit({ file })).message).toBe(`${file}:3: views: expected an integer from 1 to 81, got 82`);
   });
 
   it('refuses unknown keys with a suggestion', () => {
@@ -131,7 +131,7 @@ describe('mistakes', () => {
 
 it('describes fields for flags and environment', () => {
   const views = fieldsOf(editSchema).find((field) => field.key === 'views');
-  expect(views).toMatchObject({ kind: 'number', min: 1, max: 9, integer: true, required: false, defaultValue: 9 });
+  expect(views).toMatchObject({ kind: 'number', min: 1, max: 81, integer: true, required: false, defaultValue: 9 });
   expect(
     fieldsOf(editSchema)
       .filter((field) => field.required)

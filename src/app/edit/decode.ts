@@ -12,6 +12,7 @@ import type { AppEvent } from '../events';
 import type { HostTensor } from '../parity/kinds';
 import { cellTokens } from './denoise';
 import { takeHost, tileSize } from './encode';
+import type { VaeRun } from './encode';
 import { cellsOf, choiceOf, progressOf, quantized, viewFile } from './run';
 import type { EditRun, EditStage } from './run';
 
@@ -48,8 +49,8 @@ async function* decode(run: EditRun): AsyncGenerator<AppEvent, void> {
 }
 
 /** Packed latents [1, L, C] -> picture in 8-bit steps. */
-async function decodePicture(
-  { device, editor, settings }: EditRun,
+export async function decodePicture(
+  { device, editor, settings }: VaeRun,
   { data, shape }: HostTensor,
   rows: number,
   columns: number,
@@ -69,7 +70,7 @@ async function decodePicture(
 }
 
 /** The tokens of each of `count` views. */
-function split({ data, shape }: HostTensor, count: number): HostTensor[] {
+export function split({ data, shape }: HostTensor, count: number): HostTensor[] {
   const length = shape[1] / count;
   const size = length * shape[2];
   return Array.from({ length: count }, (_, v) => ({

@@ -18,8 +18,9 @@ import type { EditRun, EditStage } from './run';
 export const denoiseStage: EditStage = { name: 'edit', run: denoise };
 
 /** Philox stream of the initial noise. */
-const noiseStream = 1;
-const saveEverySec = 15;
+export const noiseStream = 1;
+/** Seconds between saved states of the denoising. */
+export const saveEverySec = 15;
 
 async function* denoise(run: EditRun): AsyncGenerator<AppEvent, void> {
   const { editor, settings } = run;

@@ -7,8 +7,10 @@ import { composeGrid, gridPrompt } from '../../scene';
 import type { Image } from '../../scene';
 import { affine, cast, reshape } from '../../tensor/ops';
 import { scope } from '../../tensor/scope';
+import type { Device } from '../../tensor/device';
 import type { Tensor } from '../../tensor/tensor';
 import type { AppEvent } from '../events';
+import type { Editor } from '../model';
 import type { HostTensor } from '../parity/kinds';
 import { encodeTensors } from './host-tensors';
 import { beforeOf, choiceOf, saveWork } from './run';
@@ -50,13 +52,21 @@ async function* encode(run: EditRun): AsyncGenerator<AppEvent, void> {
     yield { type: 'step', stage: 'encode', step: 1 + parts.length, steps };
   }
   const perCell = editor.settings.vae_input === 'grid' ? parts : cells.map((view) => parts[view]);
-  run.condition = { reference: joined(perCell), text: text[0], pooled: text[1] };
-  await saveWork(run, 'condition.safetensors', encodeTensors({ ...run.condition }));
+  const condition = { reference: joined(perCell), text: text[0], pooled: text[1] };
+  run.condition = condition;
+  await saveWork(run, 'condition.safetensors', encodeTensors(condition));
+}
+
+/** What pictures need on their way through the autoencoder. */
+export interface VaeRun {
+  readonly device: Device;
+  readonly editor: Editor;
+  readonly settings: { readonly vaeTile?: number };
 }
 
 /** Image -> packed latents [1, L, C] f32. */
-function encodePicture(
-  { device, editor, settings }: EditRun,
+export function encodePicture(
+  { device, editor, settings }: VaeRun,
   vae: AutoencoderKL,
   { data, width, height }: Image,
 ): Tensor {
@@ -88,7 +98,7 @@ export async function takeHost(...tensors: Tensor[]): Promise<HostTensor[]> {
 }
 
 /** Tokens of all views in one sequence. */
-function joined(parts: readonly HostTensor[]): HostTensor {
+export function joined(parts: readonly HostTensor[]): HostTensor {
   const [{ shape }] = parts;
   const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0));
   let at = 0;

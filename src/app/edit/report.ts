@@ -9,7 +9,7 @@ import type { GridPlan, Image } from '../../scene';
 import type { AppEvent } from '../events';
 import type { OutputFolder } from '../output-folder';
 import { afterOf, beforeOf, choiceOf, viewFile } from './run';
-import type { ChosenView, EditRun, EditStage } from './run';
+import type { AnchoredChoice, ChosenView, EditRun, EditStage } from './run';
 import type { Verification } from './verification';
 import { verificationOf } from './verify';
 
@@ -29,6 +29,8 @@ export interface EditRecord {
   views: (ChosenView & { before: string; after: string; meanChange: number })[];
   /** Per cell, row-major: the view it shows. */
   cells: number[];
+  /** Of an anchor-guided edit: the view that the others follow, and the groups in the order of work. */
+  anchored?: AnchoredChoice & { name: string };
   /** Wall time per stage; of a resumed edit, of all its runs. */
   seconds: Record<string, number>;
   verification: Verification | null;
@@ -41,7 +43,7 @@ const recordFile = 'edit.json';
 
 async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
   const { editor, settings, device } = run;
-  const { plan, views, cells, warnings } = await choiceOf(run);
+  const { plan, views, cells, anchored, warnings } = await choiceOf(run);
   const before = await beforeOf(run);
   const after = await afterOf(run);
   const { default_steps: steps, default_guidance: guidance } = editor.settings;
@@ -66,6 +68,7 @@ async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
       meanChange: meanDifference(before[i], after[i]),
     })),
     cells,
+    anchored: anchored && { name: views[anchored.anchor].name, ...anchored },
     seconds: { ...run.seconds },
     verification: await verificationOf(run),
     outputHash: outputHash(after),

@@ -13,6 +13,8 @@ import type { AppEvent } from '../events';
 import type { OutputFolder } from '../output-folder';
 import { readHostTensors } from '../parity/kinds';
 import type { HostTensor } from '../parity/kinds';
+import type { EditGroup } from './anchored/groups';
+import type { GroupsProgress } from './anchored/sequence';
 import type { Verification } from './verification';
 
 /**
@@ -40,6 +42,17 @@ export interface Choice {
   /** Per cell of the grid, row-major: the view it shows. */
   cells: number[];
   warnings: string[];
+  /** Of an anchor-guided edit; its views are in the order of their arc. */
+  anchored?: AnchoredChoice;
+}
+
+/** What the views of an anchor-guided edit follow, and in which groups. */
+export interface AnchoredChoice {
+  /** Index among the chosen views. */
+  anchor: number;
+  /** The user's own edit of that view, where it is not made by the editor. */
+  picture?: string;
+  groups: EditGroup[];
 }
 
 /** What the transformer is conditioned on, in host memory. */
@@ -48,6 +61,16 @@ export interface Condition {
   reference: HostTensor;
   text: HostTensor;
   pooled: HostTensor;
+  /** Of an anchor-guided edit: what it is conditioned on besides. */
+  anchored?: AnchoredCondition;
+}
+
+export interface AnchoredCondition {
+  /** The instruction as one view alone gets it, without a clause about a grid. */
+  text: HostTensor;
+  pooled: HostTensor;
+  /** Latents of the anchor's picture [1, L, C], where the user gave it. */
+  anchor?: HostTensor;
 }
 
 /** Latents [1, L, C] after `step` denoising steps. */
@@ -73,6 +96,7 @@ export interface EditRun {
   before?: Image[];
   condition?: Condition;
   progress?: Progress;
+  groupsProgress?: GroupsProgress;
   after?: Image[];
   verification?: Verification | null;
 }

@@ -40,7 +40,14 @@ export interface Verification {
   after: SetReport;
 }
 
-/** Reads one set of views and compares its cameras with the given ones. @throws AbortError */
+/** Most views that the verifier looks at together: what it takes then grows with the number of views, not its square. */
+const windowViews = 9;
+
+/**
+ * Reads one set of views and compares its cameras with the given ones. More than nine views are read in windows of
+ * neighbours that overlap by one view; pairs are those within a window.
+ * @throws AbortError
+ */
 export async function verifySet(
   device: Device,
   verifier: Verifier,
@@ -48,27 +55,46 @@ export async function verifySet(
   images: readonly Image[],
   signal: AbortSignal,
 ): Promise<SetReport> {
-  const reading = await verifier.read(images, signal);
-  const pairs = await pairErrors(device, reading, views);
+  const depth: number[][] = views.map(() => []);
+  const point: number[][] = views.map(() => []);
+  const pairs: PairError[] = [];
+  for (const [from, to] of windows(views.length)) {
+    const reading = await verifier.read(images.slice(from, to), signal);
+    for (let view = from; view < to; view++) {
+      depth[view].push(reading.depthConfidence[view - from]);
+      point[view].push(reading.pointConfidence[view - from]);
+    }
+    for (const pair of await pairErrors(device, reading, views.slice(from, to))) {
+      pairs.push({ ...pair, views: [pair.views[0] + from, pair.views[1] + from] });
+    }
+  }
   const average = (chosen: readonly PairError[], field: 'rotationDeg' | 'translationDeg'): number | undefined =>
     chosen.length > 0 ? mean(chosen.map((pair) => pair[field])) : undefined;
+  const [depthConfidence, pointConfidence] = [depth.map(mean), point.map(mean)];
   return {
-    depthConfidence: mean(reading.depthConfidence),
-    pointConfidence: mean(reading.pointConfidence),
+    depthConfidence: mean(depthConfidence),
+    pointConfidence: mean(pointConfidence),
     rotationDeg: average(pairs, 'rotationDeg'),
     translationDeg: average(pairs, 'translationDeg'),
     views: views.map(({ name }, view) => {
       const own = pairs.filter((pair) => pair.views.includes(view));
       return {
         name,
-        depthConfidence: reading.depthConfidence[view],
-        pointConfidence: reading.pointConfidence[view],
+        depthConfidence: depthConfidence[view],
+        pointConfidence: pointConfidence[view],
         rotationDeg: average(own, 'rotationDeg'),
         translationDeg: average(own, 'translationDeg'),
       };
     }),
     pairs,
   };
+}
+
+/** Stretches [from, to) of about equal length that share their ends; one where all views fit. */
+export function windows(views: number): [number, number][] {
+  const count = Math.max(1, Math.ceil((views - 1) / (windowViews - 1)));
+  const end = (i: number): number => Math.round((i * (views - 1)) / count);
+  return Array.from({ length: count }, (_, i) => [end(i), end(i + 1) + 1]);
 }
 
 async function pairErrors(

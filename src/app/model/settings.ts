@@ -28,6 +28,8 @@ const settingsSchema = z.object({
   view_size: z.number().int().positive().optional(),
   /** Width / height of a view; without it that of the photographs. */
   view_aspect: z.number().positive().optional(),
+  /** Views in one sequence of an anchor-guided edit, finished ones included; without it the nine of the grid. */
+  group_views: z.number().int().min(2).max(9).optional(),
 });
 
 /** The keys of transformer/config.json that speak of use; all have defaults that suit FLUX.1-Kontext-dev. */

@@ -4,7 +4,9 @@ import { AbortError, ConfigError, ShapeError, WeightsError } from '../../binding
 import { OnnxModule } from '../../models/onnx';
 import type { OnnxArray, OnnxPort } from '../../models/onnx';
 import { decodePoses, loadVggt, parseVggtConfig, Vggt } from '../../models/vggt';
-import { resizeImage } from '../../scene';
+import { confidenceReward } from '../../rewards';
+import type { SetReading } from '../../rewards';
+import { bitsOf, resizeImage } from '../../scene';
 import type { Image } from '../../scene';
 import type { Device } from '../../tensor/device';
 import { cast, mean } from '../../tensor/ops';
@@ -27,6 +29,8 @@ export interface VerifierReading {
 export interface Verifier {
   /** Reads V views of one size, in order. @throws AbortError */
   read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading>;
+  /** Reads several sets of as many views. `depth` asks for the depth maps as well. @throws AbortError */
+  readSets(sets: readonly (readonly Image[])[], options?: { depth?: boolean; signal?: AbortSignal }): Promise<SetReading[]>;
   dispose(): void;
 }
 
@@ -85,9 +89,45 @@ class VggtVerifier implements Verifier {
     }
   }
 
+  async readSets(
+    sets: readonly (readonly Image[])[],
+    { depth: wantsDepth = false, signal }: { depth?: boolean; signal?: AbortSignal } = {},
+  ): Promise<SetReading[]> {
+    const { img_size: size, patch_size: patch } = this.model.config;
+    const [{ length: views }] = sets;
+    const input = networkInput(sets.flat(), size, patch);
+    const [, , height, width] = input.shape;
+    const tensors = scope(() => {
+      const images = cast(this.device.tensor(input.data as Float32Array, [sets.length, views, 3, height, width]), this.dtype);
+      const { depth, depthConf, worldPointsConf, poseEnc } = this.model.forward(images);
+      return wantsDepth ? [depthConf, worldPointsConf, poseEnc, depth] : [depthConf, worldPointsConf, poseEnc];
+    });
+    try {
+      const [depthConf, pointConf, poses, depth] = await Promise.all(tensors.map((tensor) => tensor.toFloat32()));
+      if (signal?.aborted) throw new AbortError();
+      const perSet = depthConf.length / sets.length;
+      return sets.map((_, s) => {
+        const part = (values: Float32Array): Float32Array => values.subarray(s * perSet, (s + 1) * perSet);
+        return {
+          depth: perView(part(depthConf), views),
+          point: perView(part(pointConf), views),
+          worldToCam: decodePoses(poses.subarray(9 * views * s, 9 * views * (s + 1)), height, width).map(({ extrinsics }) => extrinsics),
+          depthMap: depth ? { data: part(depth), width, height } : undefined,
+        };
+      });
+    } finally {
+      for (const tensor of tensors) tensor.dispose();
+    }
+  }
+
   dispose(): void {
     this.model.dispose();
   }
+}
+
+function perView(confidences: ArrayLike<number>, views: number): { mean: number[]; meanLog: number[] } {
+  const each = confidenceReward(confidences, views).views;
+  return { mean: each.map((view) => view.mean), meanLog: each.map((view) => view.meanLog) };
 }
 
 const onnxOutputs = ['depth_conf', 'world_points_conf', 'pose_enc'] as const;
@@ -117,14 +157,22 @@ class OnnxVerifier implements Verifier {
     );
   }
 
-  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+  private async run(
+    views: readonly Image[],
+    signal?: AbortSignal,
+  ): Promise<{ outputs: Record<string, OnnxArray>; height: number; width: number }> {
     const { name, shape } = this.input;
     const fixed = shape.slice(-2).map((side) => (typeof side === 'number' && side > 0 ? side : undefined));
     const images = networkInput(views, 518, 14, fixed);
-    const [count, , height, width] = images.shape;
+    const [, , height, width] = images.shape;
     const feed = shape.length === 5 ? { ...images, shape: [1, ...images.shape] } : images;
-    const outputs = await this.module.run({ [name]: feed }, { signal });
-    const perView = (output: OnnxArray): number[] => {
+    return { outputs: await this.module.run({ [name]: feed }, { signal }), height, width };
+  }
+
+  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+    const { outputs, height, width } = await this.run(views, signal);
+    const count = views.length;
+    const means = (output: OnnxArray): number[] => {
       const pixels = output.data.length / count;
       if (!Number.isInteger(pixels))
         throw new ShapeError(`${this.module.file}: [${output.shape}] does not divide into ${count} views`);
@@ -135,12 +183,32 @@ class OnnxVerifier implements Verifier {
       );
     };
     return {
-      depthConfidence: perView(outputs['depth_conf']),
-      pointConfidence: perView(outputs['world_points_conf']),
+      depthConfidence: means(outputs['depth_conf']),
+      pointConfidence: means(outputs['world_points_conf']),
       worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(
         ({ extrinsics }) => extrinsics,
       ),
     };
+  }
+
+  async readSets(
+    sets: readonly (readonly Image[])[],
+    { depth: wantsDepth = false, signal }: { depth?: boolean; signal?: AbortSignal } = {},
+  ): Promise<SetReading[]> {
+    const readings: SetReading[] = [];
+    for (const views of sets) {
+      const { outputs, height, width } = await this.run(views, signal);
+      const depth = outputs['depth'];
+      if (wantsDepth && !depth) throw new WeightsError(`${this.module.file}: has no output 'depth', which the warp reward needs`);
+      const floats = (name: string): Float32Array => Float32Array.from(outputs[name].data, Number);
+      readings.push({
+        depth: perView(floats('depth_conf'), views.length),
+        point: perView(floats('world_points_conf'), views.length),
+        worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(({ extrinsics }) => extrinsics),
+        depthMap: wantsDepth ? { data: floats('depth'), width, height } : undefined,
+      });
+    }
+    return readings;
   }
 
   dispose(): void {
@@ -164,10 +232,17 @@ function networkInput(
   const whole = (side: number): number => Math.max(1, Math.round((side * factor) / patch)) * patch;
   const [h, w] = [fixed[0] ?? whole(height), fixed[1] ?? whole(width)];
   const data = new Float32Array(views.length * 3 * h * w);
-  views.forEach((view, v) => {
-    // Lanczos overshoots at edges; the network expects [0, 1].
-    const resized = resizeImage(view, w, h, 'lanczos').data;
-    for (let i = 0; i < resized.length; i++) data[v * resized.length + i] = Math.min(1, Math.max(0, resized[i]));
-  });
+  for (let v = 0; v < views.length; v++) data.set(resizeImage(views[v], w, h, 'lanczos').data, v * 3 * h * w);
+  clampUnit(data);
   return { data, shape: [views.length, 3, h, w] };
+}
+
+/** Clamps to [0, 1], what the network expects, in place. */
+function clampUnit(data: Float32Array): void {
+  const bits = bitsOf(data);
+  // The floats from 0 to 1 are the bit patterns from 0 to that of 1: pictures hold hardly any others.
+  const one = 0x3f800000;
+  for (let i = 0; i < bits.length; i++) {
+    if (bits[i] < 0 || bits[i] > one) data[i] = Math.min(1, Math.max(0, data[i]));
+  }
 }

@@ -40,12 +40,15 @@ export function drawPlan(rng: Rng, viewsPerStep: number): PackPlan {
   return { ...plan, packs: Math.max(1, Math.floor(viewsPerStep / plan.views)) };
 }
 
+/** Objects are small and their names have to be understood: they need the most examples. */
+const openWeights = { 'floor-any': 1, 'object-colour-any': 2, 'sky-any': 0.7 } as const;
+
 export function drawPack(rng: Rng, group: EditGroup, { views, contexts }: PackPlan): Pack {
   const size = group.before.length / VIEWS;
   const beforeOf = (v: number): Float32Array => group.before.subarray(v * size, (v + 1) * size);
   const opens = group.open.length > 0 && rng.chance(contexts > 0 ? 0.85 : views === 9 ? 0.3 : 0.5);
   if (opens) {
-    const edit = rng.pick(group.open);
+    const edit = group.open[rng.weighted(group.open.map(({ family }) => openWeights[family]))];
     const { chosen, answers, named } = drawAnswers(rng, edit, views, contexts);
     return {
       family: edit.family,

@@ -3,16 +3,17 @@
  * views disagree in appearance, and there the targets are made unpredictable.
  *
  * A network trained on consistent sets alone is blind to disagreement in colour: geometry stays predictable. With VGGT's loss the
- * best confidence is about alpha / E[error], so log-normal noise on the targets, as strong as the disagreement, teaches a
- * confidence that falls with it, while the best depth stays the median: the truth.
+ * best confidence is about alpha / E[error]. Targets with log-normal noise as strong as the disagreement would teach a confidence
+ * that falls with it; the loss takes the expectation of that noise instead (see `doubt`), so that the best depth stays the truth.
  */
 import {
   applyGlobalEdit, colourNames, floorNames, globalEditNames, Rng, sampleScene, shadeViews, skyNames, traceViews, withFloor,
   withObjectColour, withSky,
 } from '../../scene/procedural';
 import type { GlobalEditName, ProceduralScene, RenderSize, TracedViews } from '../../scene/procedural';
+import { selectTraced } from '../../scene/procedural/measures';
 import type { NativeRenderer } from '../../scene/procedural/native';
-import { corrupt, exactTruth, firstObjectId, fullDifference, pixelWeights } from './verifier-truth';
+import { doubt, exactTruth, firstObjectId, fullDifference, pixelWeights } from './verifier-truth';
 import type { Truth } from './verifier-truth';
 
 /** How views of a set disagree. `object` … `tint` change the appearance of some views, `foreign` and `duplicate` replace one. */
@@ -20,7 +21,7 @@ export const disagreements = ['object', 'floor', 'sky', 'global', 'tint', 'forei
 export type Disagreement = (typeof disagreements)[number];
 type AppearanceDisagreement = Exclude<Disagreement, 'foreign' | 'duplicate'>;
 /** Objects are small and what they show is seen last: they come most often. */
-const frequencies = [8, 4, 1, 1.5, 1.5, 0.8, 0.4];
+const frequencies = [14, 4, 1, 1.2, 1.2, 0.6, 0.3];
 
 /** A set in host memory; S views of H × W pixels. */
 export interface VerifierSet extends Truth {
@@ -28,6 +29,8 @@ export interface VerifierSet extends Truth {
   images: Float32Array;
   /** Standard deviation of the noise to be put on each view's pixels: [S]. */
   noise: Float32Array;
+  /** [S, H, W] expected relative error that disagreement adds to the targets. */
+  doubt: Float32Array;
   /** [S, H, W] weight of a pixel in the loss. */
   weight: Float32Array;
   /** [S] 0 where the picture does not show the scene from its camera. */
@@ -40,8 +43,27 @@ export interface SetOptions {
   views: number;
   /** The disagreement; `none` for a consistent set; drawn when absent. */
   disagreement?: Disagreement | 'none';
+  /** All views show the first of the looks that would otherwise disagree: the same set without its disagreement. */
+  agree?: boolean;
   /** Noise, blur and gains that training pictures get. */
   augment: boolean;
+  /** Keeps what was traced: tracing a scene costs more than drawing it once more under another look. */
+  traces?: TraceCache;
+}
+
+/** Scenes with the G-buffers of all their views, by seed. */
+export class TraceCache {
+  private readonly known = new Map<number, { scene: ProceduralScene; traced: TracedViews }>();
+
+  get(seed: number, frame: RenderSize, { trace }: NativeRenderer): { scene: ProceduralScene; traced: TracedViews } {
+    let found = this.known.get(seed);
+    if (!found) {
+      const scene = sampleScene(seed);
+      found = { scene, traced: traceViews(scene, scene.cameras.views, frame, trace) };
+      this.known.set(seed, found);
+    }
+    return found;
+  }
 }
 
 /** Share of sets whose views agree. */
@@ -61,21 +83,23 @@ interface Look {
 /** One set of the scene `sceneSeed`, everything else drawn from `rng`. */
 export function drawSet(sceneSeed: number, rng: Rng, options: SetOptions): VerifierSet {
   const { size, views, renderer } = options;
-  const scene = sampleScene(sceneSeed);
-  const cameras = pickInOrder(scene.cameras.views, views, rng);
   const frame: RenderSize = { width: size, height: size, spp: samples };
-  const traced = traceViews(scene, cameras, frame, renderer.trace);
+  const kept = options.traces?.get(sceneSeed, frame, renderer);
+  const scene = kept?.scene ?? sampleScene(sceneSeed);
+  const total = scene.cameras.views.length;
+  const indices = pickInOrder(scene.cameras.views.map((_, i) => i), views, rng);
+  const cameras = indices.map((i) => scene.cameras.views[i]);
+  const traced = kept ? selectTraced(kept.traced, total, indices) : traceViews(scene, cameras, frame, renderer.trace);
   const kind = options.disagreement ?? (rng.chance(consistentShare) ? 'none' : disagreements[rng.weighted(frequencies)]);
   const { pictures, difference } = draw(scene, traced, kind, frame, rng, options);
   const poseWeight = new Float32Array(views).fill(1);
   if (kind === 'foreign' || kind === 'duplicate') poseWeight[replaceView(kind, sceneSeed, pictures, difference, frame, rng, options)] = 0;
   const truth = exactTruth(cameras, traced, size);
-  corrupt(truth, difference, size, rng);
   const images = new Float32Array(views * 3 * size * size);
   pictures.forEach((picture, v) => images.set(picture, v * picture.length));
   const noise = new Float32Array(views);
   if (options.augment) augment(images, noise, size, rng);
-  return { images, noise, ...truth, weight: pixelWeights(traced.ids), poseWeight };
+  return { images, noise, ...truth, doubt: doubt(difference), weight: pixelWeights(traced.ids), poseWeight };
 }
 
 /** `count` of the views, in their order along the arc. */
@@ -92,13 +116,13 @@ function draw(
   kind: Disagreement | 'none',
   frame: RenderSize,
   rng: Rng,
-  { renderer, views }: SetOptions,
+  { renderer, views, agree = false }: SetOptions,
 ): { pictures: Float32Array[]; difference: Float32Array[] } {
   const pixels = frame.width * frame.height;
   const { ids } = traced;
   const same = kind === 'none' || kind === 'foreign' || kind === 'duplicate';
   const looks = same ? commonLook(scene, ids, rng) : drawLooks(scene, kind, ids, rng);
-  const assigned = assignLooks(looks.length, views, rng);
+  const assigned = agree ? new Array<number>(views).fill(0) : assignLooks(looks.length, views, rng);
   const bytes = traced.samples.length / views;
   const difference: Float32Array[] = [];
   const pictures = assigned.map((own, v) => {

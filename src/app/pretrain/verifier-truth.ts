@@ -1,7 +1,7 @@
-/** Exact targets of a set of views, and the noise that makes them unpredictable where the views disagree. */
+/** Exact targets of a set of views, and how unpredictable they shall count where the views disagree. */
 import { encodePose } from '../../models/vggt/pose-encoding';
 import { farDepth, objectId, pixelCamera } from '../../scene/procedural';
-import type { ProceduralCamera, Rng, TracedViews } from '../../scene/procedural';
+import type { ProceduralCamera, TracedViews } from '../../scene/procedural';
 
 /** S views of H × W pixels. */
 export interface Truth {
@@ -14,11 +14,10 @@ export interface Truth {
 
 /** Depths are cut here, in mean distances: the sky too must be something a network can predict. */
 const farthest = 3;
-/** Mean difference of a channel at which targets are as noisy as they get, and the logarithm's deviation there. */
+/** Mean difference of a channel at which targets are as unpredictable as they get, the logarithm's deviation there, and E|e^n − 1|. */
 export const fullDifference = 0.25;
 const fullNoise = 0.5;
-/** Side of the blocks that share one draw of target noise. */
-const block = 8;
+const expectedError = fullNoise * Math.sqrt(2 / Math.PI);
 /** Id of the first object in the ray caster's id images. */
 export const firstObjectId = objectId(0);
 
@@ -74,39 +73,19 @@ function compose(camera: readonly number[], first: readonly number[]): number[] 
   return out;
 }
 
-/** Log-normal noise on the targets along each view's rays, one draw per block of pixels, as strong as the views disagree there. */
-export function corrupt({ depth, points, poses }: Truth, difference: readonly Float32Array[], size: number, rng: Rng): void {
-  const across = Math.ceil(size / block);
-  difference.forEach((sum, v) => {
-    if (!sum.some((value) => value > 0)) return;
-    const draws = Array.from({ length: across * across }, () => normal(rng));
-    const centre = cameraCentre(poses.subarray(9 * v, 9 * v + 9));
-    for (let p = 0; p < sum.length; p++) {
-      if (sum[p] === 0) continue;
-      const draw = draws[Math.floor(p / size / block) * across + Math.floor((p % size) / block)];
-      const factor = Math.exp(fullNoise * Math.min(1, sum[p] / fullDifference) * draw);
-      const i = v * sum.length + p;
-      depth[i] *= factor;
-      for (let k = 0; k < 3; k++) points[3 * i + k] = centre[k] + factor * (points[3 * i + k] - centre[k]);
-    }
-  });
-}
-
-/** −Rᵀ t of a pose encoding with a unit quaternion. */
-function cameraCentre([tx, ty, tz, x, y, z, w]: ArrayLike<number> & Iterable<number>): number[] {
-  const r = [
-    1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-    2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-    2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-  ];
-  return [0, 1, 2].map((k) => -(r[k] * tx + r[3 + k] * ty + r[6 + k] * tz));
+/**
+ * The expected relative error of a target that is made unpredictable where the views disagree, [S, H, W]: what log-normal noise of
+ * deviation `fullNoise` · disagreement along a ray would add to it on average. Put into the loss as it is, it teaches the confidence
+ * what noisy targets would, without their noise.
+ */
+export function doubt(difference: readonly Float32Array[]): Float32Array {
+  const [{ length: pixels }] = difference;
+  const out = new Float32Array(difference.length * pixels);
+  difference.forEach((sum, v) => sum.forEach((value, p) => (out[v * pixels + p] = expectedError * Math.min(1, value / fullDifference))));
+  return out;
 }
 
 /** Objects are small and what edits are about; the sky is neither. */
 export function pixelWeights(ids: Int32Array): Float32Array {
   return Float32Array.from(ids, (id) => (id >= firstObjectId ? 5 : id === 1 ? 1 : 0.5));
-}
-
-function normal(rng: Rng): number {
-  return Math.sqrt(-2 * Math.log(1 - rng.range())) * Math.cos(2 * Math.PI * rng.range());
 }

@@ -13,7 +13,7 @@ import { scope } from '../../tensor/scope';
 import type { Shape, Tensor } from '../../tensor/tensor';
 import { Weights } from '../../tensor/weights';
 import type { Recipe, TrainingTask } from './trainer';
-import { drawSet } from './verifier-data';
+import { drawSet, TraceCache } from './verifier-data';
 import type { Disagreement, VerifierSet } from './verifier-data';
 
 export const tinyVerifier = parseVggtConfig(vggtPresets.tinyVerifier);
@@ -68,6 +68,7 @@ export interface VerifierBatch {
   /** [B, S, H, W], [B, S, H, W, 3] */
   depth: Tensor;
   points: Tensor;
+  doubt: Tensor;
   weight: Tensor;
   /** [B, S, 9], and the weights of its numbers: 0 for views without a camera */
   poses: Tensor;
@@ -82,11 +83,13 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
   startHeads(weights.parameters);
   const renderer = nativeRenderer();
   const available = Math.min(scenes, splits.train.count);
+  // A megabyte each.
+  const traces = available <= MOST_TRACED ? new TraceCache() : undefined;
   const draw = (step: number): VerifierSet[] => {
     const rng = new Rng(seed, stream.step, step);
     const views = viewCounts[rng.weighted(viewFrequencies)];
     return Array.from({ length: Math.max(1, Math.floor(batch / views)) }, (_, i) =>
-      drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size, views, augment: true }),
+      drawSet(seedOf('train', rng.int(available)), new Rng(seed, stream.set + i, step), { renderer, size, views, augment: true, traces }),
     );
   };
   /** The next step's sets, drawn while the device works on this one's. */
@@ -111,9 +114,9 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
     loss: (data, step) => {
       const alpha = alphaEnd + (alphaStart - alphaEnd) * Math.max(0, 1 - step / alphaSteps);
       const output = model.forward(data.images);
-      const depth = denseLoss(unary(sub(output.depth, data.depth), 'abs'), output.depthConf, data.weight, alpha);
+      const depth = denseLoss(unary(sub(output.depth, data.depth), 'abs'), output.depthConf, data, alpha);
       const distance = unary(addScalar(sum(unary(sub(output.worldPoints, data.points), 'square'), [4]), 1e-8), 'sqrt');
-      const points = denseLoss(distance, output.worldPointsConf, data.weight, alpha);
+      const points = denseLoss(distance, output.worldPointsConf, data, alpha);
       const camera = cameraLoss(output, data);
       const loss = add(add(depth.loss, points.loss), scale(camera, cameraWeight));
       for (const tensor of Object.values(data)) (tensor as Tensor).dispose();
@@ -124,13 +127,19 @@ export function verifierTask(options: VerifierTaskOptions): TrainingTask<Verifie
   };
 }
 
+/** Scenes kept traced in memory. */
+const MOST_TRACED = 4000;
+
 const stream = { step: 101, evaluation: 102, set: 1000 } as const;
 
-/** mean(w (c err − α log c)) + mean(w err): the confidence-weighted regression of VGGT, with the plain error beside it. */
-function denseLoss(error: Tensor, confidence: Tensor, weight: Tensor, alpha: number): { loss: Tensor; error: Tensor } {
-  const weighted = mul(weight, error);
-  const plain = mean(weighted);
-  const doubted = mean(sub(mul(weighted, confidence), scale(mul(weight, unary(confidence, 'log')), alpha)));
+/**
+ * mean(w (c (err + doubt · depth) − α log c)) + mean(w err): the confidence-weighted regression of VGGT, with the error that
+ * disagreement would add on average, and the plain error beside it.
+ */
+function denseLoss(error: Tensor, confidence: Tensor, { weight, doubt, depth }: VerifierBatch, alpha: number): { loss: Tensor; error: Tensor } {
+  const plain = mean(mul(weight, error));
+  const expected = mul(weight, add(error, mul(doubt, depth)));
+  const doubted = mean(sub(mul(expected, confidence), scale(mul(weight, unary(confidence, 'log')), alpha)));
   return { loss: add(doubted, plain), error: plain };
 }
 
@@ -167,6 +176,7 @@ function upload(device: Device, sets: readonly VerifierSet[], size: number, nois
       images: noise ? noisy(plain, device.tensor(joined((set) => set.noise), [...shape, 1, 1, 1]), noise) : plain,
       depth: device.tensor(joined((set) => set.depth), [...shape, size, size]),
       points: device.tensor(joined((set) => set.points), [...shape, size, size, 3]),
+      doubt: device.tensor(joined((set) => set.doubt), [...shape, size, size]),
       weight: device.tensor(joined((set) => set.weight), [...shape, size, size]),
       poses: device.tensor(joined((set) => set.poses), [...shape, 9]),
       poseWeight: device.tensor(poseWeight, [...shape, 9]),
@@ -201,12 +211,12 @@ function startHeads(parameters: ReadonlyMap<string, Tensor>): void {
   set('camera_head.pose_branch.fc2.bias', [0, 0, 0, 0, 0, 0, 0.25, 0.22, 0.22]);
 }
 
-const judged: readonly (Disagreement | 'none')[] = ['none', 'floor', 'object', 'global', 'tint', 'foreign'];
+const judged = ['floor', 'object', 'sky', 'global', 'tint', 'foreign'] as const;
 
 /**
- * Figures on held-out scenes, each with views that agree and the same views that disagree: depth error and rotation error of the
- * agreeing sets, and per disagreement the share of scenes where the agreeing set has the higher mean log depth confidence (0.5 is
- * chance). That is what a group of edits of one scene compares.
+ * Figures on held-out scenes: depth error and rotation error of sets that agree, and per disagreement the share of scenes where the
+ * same views under one of the looks have the higher mean log depth confidence than under several (0.5 is chance). That is what a
+ * group of edits of one scene compares.
  */
 export async function evaluateVerifier(
   model: Vggt,
@@ -214,19 +224,20 @@ export async function evaluateVerifier(
   { scenes, views = 4, renderer = nativeRenderer() }: { scenes: number; views?: number; renderer?: NativeRenderer },
 ): Promise<Record<string, number>> {
   const { img_size: size } = model.config;
-  const wins = new Map(judged.slice(1).map((kind) => [kind, 0]));
+  const wins = new Map<string, number>(judged.map((kind) => [kind, 0]));
   let [depthError, pixels, rotation, translation, direction] = [0, 0, 0, 0, 0];
   let [logDepth, logPoints] = [0, 0];
   for (let i = 0; i < scenes; i++) {
-    const sets = judged.map((disagreement) =>
-      // The same draw picks the same views for every kind.
-      drawSet(seedOf('val', i), new Rng(i, stream.evaluation), { renderer, size, views, disagreement, augment: false }),
-    );
+    const drawn = (disagreement: Disagreement | 'none', agree: boolean): VerifierSet =>
+      // The same draw picks the same views and looks.
+      drawSet(seedOf('val', i), new Rng(i, stream.evaluation), { renderer, size, views, disagreement, agree, augment: false });
+    const sets = [drawn('none', true), ...judged.flatMap((kind) => [drawn(kind === 'foreign' ? 'none' : kind, true), drawn(kind, false)])];
     const reading = await read(model, upload(device, sets, size));
     const perSet = reading.depthConf.length / sets.length;
     const scores = sets.map((_, s) => confidenceReward(reading.depthConf.subarray(s * perSet, (s + 1) * perSet), views).meanLog);
-    judged.forEach((kind, s) => {
-      if (s > 0) wins.set(kind, wins.get(kind)! + (scores[0] > scores[s] ? 1 : scores[0] === scores[s] ? 0.5 : 0));
+    judged.forEach((kind, k) => {
+      const [agreeing, disagreeing] = [scores[2 * k + 1], scores[2 * k + 2]];
+      wins.set(kind, wins.get(kind)! + (agreeing > disagreeing ? 1 : agreeing === disagreeing ? 0.5 : 0));
     });
     logDepth += scores[0];
     logPoints += confidenceReward(reading.pointConf.subarray(0, perSet), views).meanLog;

@@ -37,18 +37,30 @@ const theta = 10000;
 export function ropeTables(device: Device, parts: readonly PositionIds[], axesDims: readonly number[]): RopeTables {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   const half = axesDims.reduce((sum, dim) => sum + dim, 0) / 2;
-  const frequencies = axesDims.map((dim) => Array.from({ length: dim / 2 }, (_, j) => theta ** ((-2 * j) / dim)));
   const cos = new Float32Array(length * half);
   const sin = new Float32Array(length * half);
+  // Tokens share positions (a row, a column, the zero of text): angles are computed where a position is first met.
+  const met = axesDims.map(() => new Map<number, number>());
   let at = 0;
-  for (const { length: tokens, ids } of parts) {
+  for (let part = 0; part < parts.length; part++) {
+    const { length: tokens, ids } = parts[part];
     for (let token = 0; token < tokens; token++) {
-      for (let axis = 0; axis < frequencies.length; axis++) {
+      for (let axis = 0; axis < axesDims.length; axis++) {
         const position = ids[3 * token + axis];
-        for (const frequency of frequencies[axis]) {
-          cos[at] = Math.cos(position * frequency);
-          sin[at++] = Math.sin(position * frequency);
+        const pairs = axesDims[axis] / 2;
+        const first = met[axis].get(position);
+        if (first === undefined) {
+          met[axis].set(position, at);
+          for (let j = 0; j < pairs; j++) {
+            const angle = position * theta ** ((-2 * j) / axesDims[axis]);
+            cos[at + j] = Math.cos(angle);
+            sin[at + j] = Math.sin(angle);
+          }
+        } else {
+          cos.copyWithin(at, first, first + pairs);
+          sin.copyWithin(at, first, first + pairs);
         }
+        at += pairs;
       }
     }
   }

@@ -1,9 +1,13 @@
 /**
  * Edits with exact answers. An edit is an instruction, a latent (what the instruction leaves open, drawn once for all
- * views) and a function of a view: a pixel function for global edits, the re-shaded scene for recolouring.
+ * views) and a function of a view: a pixel function for global edits, the re-shaded scene for recolouring, the scene ray cast
+ * again for geometry, textures and light (edit-sampling.ts).
  */
 import { ConfigError } from '../../binding/errors';
+import { fill, type Latent } from './edit-family';
 import { applyGlobalEdit, globalEditNames, type GlobalEditName } from './edit-filters';
+import { isWorldFamily, openWorldEdit, sampleWorldEdit, worldAlternatives, worldEditFamilies, worldEditFits, worldWordings } from './edit-sampling';
+import type { WorldEditFamily } from './edit-sampling';
 import { colourNames, floorNames, skyNames, skyWords, type ColourName, type FloorName, type SkyName } from './palette';
 import { Rng, stream } from './rng';
 import { heldOut } from './splits';
@@ -15,24 +19,33 @@ export const sceneEditNames = [
 ] as const;
 export type SceneEditName = (typeof sceneEditNames)[number];
 export type EditFamily = GlobalEditName | SceneEditName;
+/** The families of pretraining: their pictures come from one G-buffer. */
 export const editFamilies: readonly EditFamily[] = [...globalEditNames, ...sceneEditNames];
+export type AnyEditFamily = EditFamily | WorldEditFamily;
+export const allEditFamilies: readonly AnyEditFamily[] = [...editFamilies, ...worldEditFamilies];
 
-/** One view to be edited. `shade` draws the same view of a recoloured scene (geometry and textures are the same). */
+/**
+ * One view to be edited. `shade` draws the same view of a recoloured scene (geometry and textures are the same), `render`
+ * that of any scene; the families of edit-sampling.ts need `render`.
+ */
 export interface EditableView {
   /** [3, H, W] in [0, 1]. */
   readonly rgb: Float32Array;
   readonly width: number;
   readonly height: number;
   readonly shade: (scene: ProceduralScene) => Float32Array;
+  readonly render?: (scene: ProceduralScene) => Float32Array;
 }
 
 export interface ProceduralEdit {
-  readonly family: EditFamily;
+  readonly family: AnyEditFamily;
   readonly instruction: string;
   /** What was chosen where the instruction leaves a choice; empty when it leaves none. */
-  readonly latent: Readonly<Record<string, string>>;
+  readonly latent: Latent;
   /** The scene after the edit; the same scene for global edits. */
   readonly scene: ProceduralScene;
+  /** Index in `scene.objects` of the object that was changed or added; absent where there is none. */
+  readonly object?: number;
   /** The exact edited picture [3, H, W]. */
   readonly apply: (view: EditableView) => Float32Array;
 }
@@ -104,8 +117,8 @@ const wordings: Readonly<Record<EditFamily, readonly string[]>> = {
 };
 
 /** The wordings a split may use: the last ones belong to `unseen`, which uses no others. */
-export function wordingsOf(family: EditFamily, unseen: boolean): readonly string[] {
-  const all = wordings[family];
+export function wordingsOf(family: AnyEditFamily, unseen: boolean): readonly string[] {
+  const all = isWorldFamily(family) ? worldWordings(family) : wordings[family];
   return unseen ? all.slice(-heldOut.wordings) : all.slice(0, -heldOut.wordings);
 }
 
@@ -144,10 +157,6 @@ function targetColour(rng: Rng, scene: ProceduralScene, mode: number): ColourNam
   return another(rng, allowedColours(scene), scene.objects[scene.target].colour, mode);
 }
 
-function fill(wording: string, words: Readonly<Record<string, string>>): string {
-  return wording.replace(/\{(\w+)\}/g, (_, key: string) => words[key]);
-}
-
 /** An edit whose answer is a pixel function, for procedural views and photographs. */
 export function globalEdit(scene: ProceduralScene, family: GlobalEditName, instruction: string): ProceduralEdit {
   const apply = (view: EditableView) => applyGlobalEdit(family, view.rgb, view.width, view.height);
@@ -156,11 +165,12 @@ export function globalEdit(scene: ProceduralScene, family: GlobalEditName, instr
 
 /**
  * The `index`-th edit of a family for a scene: wording and latent depend on (scene.seed, family, index) only.
- * Throws ConfigError for an unknown family.
+ * Throws ConfigError for an unknown family, and for one that does not fit the scene (see `editFits`).
  */
-export function sampleEdit(scene: ProceduralScene, family: EditFamily, index = 0): ProceduralEdit {
+export function sampleEdit(scene: ProceduralScene, family: AnyEditFamily, index = 0): ProceduralEdit {
+  if (isWorldFamily(family)) return sampleWorldEdit(scene, family, index);
   const code = editFamilies.indexOf(family);
-  if (code < 0) throw new ConfigError(`unknown edit family "${family}"; expected one of ${editFamilies.join(', ')}`);
+  if (code < 0) throw new ConfigError(`unknown edit family "${family as string}"; expected one of ${allEditFamilies.join(', ')}`);
   const rng = new Rng(scene.seed, stream.edit, index * 64 + code);
   const wording = rng.pick(wordingsOf(family, scene.split === 'unseen'));
   const object = objectName(scene.objects[scene.target]);
@@ -170,6 +180,7 @@ export function sampleEdit(scene: ProceduralScene, family: EditFamily, index = 0
     latent,
     scene: edited,
     apply: (view: EditableView) => view.shade(edited),
+    ...(family.startsWith('object') ? { object: scene.target } : {}),
   });
   switch (family) {
     case 'object-colour':
@@ -193,7 +204,12 @@ export function sampleEdit(scene: ProceduralScene, family: EditFamily, index = 0
   }
 }
 
-/** Families whose instruction leaves a choice, each with the family that names it. */
+/** Whether `sampleEdit` has an answer for this scene: some families need room, a horizon in view, or a certain shape. */
+export function editFits(scene: ProceduralScene, family: AnyEditFamily, index = 0): boolean {
+  return !isWorldFamily(family) || worldEditFits(scene, family, index);
+}
+
+/** Families of pretraining whose instruction leaves a choice, each with the family that names it. */
 export const openFamilies = { 'floor-any': 'floor', 'object-colour-any': 'object-colour', 'sky-any': 'sky' } as const;
 export type OpenFamily = keyof typeof openFamilies;
 
@@ -206,8 +222,8 @@ export interface EditAnswer {
 }
 
 /** An instruction that leaves a choice, and every valid answer to it, in the order of the palette. */
-export interface OpenEdit {
-  readonly family: OpenFamily;
+export interface OpenEdit<F extends AnyEditFamily = OpenFamily> {
+  readonly family: F;
   readonly instruction: string;
   readonly answers: readonly EditAnswer[];
 }
@@ -239,4 +255,31 @@ export function openEdit(scene: ProceduralScene, family: OpenFamily, index = 0):
       return { family, instruction, answers };
     }
   }
+}
+
+/**
+ * The open edit of a family of `listedWorldFamilies`, with every valid answer; empty answers where the family does not
+ * fit the scene. Throws ConfigError for a family whose answers cannot be listed.
+ */
+export function openListedEdit(scene: ProceduralScene, family: WorldEditFamily, index = 0): OpenEdit<WorldEditFamily> {
+  return { family, ...openWorldEdit(scene, family, index) };
+}
+
+/**
+ * The `index`-th edit of a family and further edits with the same instruction and other answers, `count` in all where there
+ * are as many: the pictures among which an edited view may choose.
+ */
+export function editAlternatives(scene: ProceduralScene, family: AnyEditFamily, index = 0, count = 2): ProceduralEdit[] {
+  if (isWorldFamily(family)) return worldAlternatives(scene, family, index, count);
+  const first = sampleEdit(scene, family, index);
+  if (!(family in openFamilies)) return [first];
+  const [key, chosen] = Object.entries(first.latent)[0];
+  const others = openEdit(scene, family as OpenFamily, index).answers.filter(({ name }) => name !== chosen);
+  const edits = others.map(({ name, scene: edited }) => ({
+    ...first,
+    latent: { [key]: name },
+    scene: edited,
+    apply: (view: EditableView) => view.shade(edited),
+  }));
+  return [first, ...edits].slice(0, count);
 }

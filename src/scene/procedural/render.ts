@@ -17,7 +17,7 @@ export interface RenderedViews {
   readonly rgb: Float32Array;
   /** [V, H, W] z-depth in metres, `farDepth` where only sky is seen. */
   readonly depth: Float32Array;
-  /** [V, H, W]: 0 sky, 1 floor, 2 + i object i. */
+  /** [V, H, W]: 0 sky, 1 floor, 2 + i object i, then the extras. */
   readonly ids: Int32Array;
 }
 
@@ -47,21 +47,21 @@ function material(texture: SolidTexture, pair: readonly [Vec3, Vec3]): number[] 
   return [textureNames.indexOf(name), axis, period, phase, seed, ...pair[0], ...pair[1]];
 }
 
-/** Packs a scene as native/ops/geom/raycast.h documents: header, clouds, primitives (the floor first). */
+/** Packs a scene as native/ops/geom/raycast.h documents: header, clouds, primitives (the floor first, the extras last). */
 export function encodeScene(scene: ProceduralScene): Float32Array {
-  const { floor, light, objects, sky } = scene;
-  const tones = skies[sky.name];
+  const { floor, light, objects, sky, extras = [] } = scene;
+  const tones = sky.tones ?? skies[sky.name];
   const yaw = floor.yawRad;
   const packed = [
-    layoutVersion, objects.length + 1, sky.clouds.length, farDepth,
+    layoutVersion, objects.length + 1 + extras.length, sky.clouds.length, farDepth,
     ...light.direction, ...light.colour, ...light.ambient, ...tones.horizon, ...tones.zenith, ...tones.cloud,
   ];
   for (const cloud of sky.clouds) packed.push(...cloud.direction, cloud.radius);
   packed.push(shapeNames.length, 0, 0, 0, cos(yaw), -sin(yaw), 0, sin(yaw), cos(yaw), 0, 0, 0, 1);
   packed.push(floorRadius, floorPatternRadius, 1, ...material(floor.texture, floors[floor.name]));
-  for (const object of objects) {
-    packed.push(shapeNames.indexOf(object.shape), ...object.position, ...object.rotation, ...object.dimensions);
-    packed.push(...material(object.texture, objectColours(object)));
+  for (const solid of [...objects, ...extras]) {
+    packed.push(shapeNames.indexOf(solid.shape), ...solid.position, ...solid.rotation, ...solid.dimensions);
+    packed.push(...material(solid.texture, 'colour' in solid ? objectColours(solid) : solid.paint));
   }
   return Float32Array.from(packed);
 }

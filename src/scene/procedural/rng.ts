@@ -13,6 +13,8 @@ export const stream = {
   cameras: 6,
   target: 7,
   edit: 8,
+  worldEdit: 9,
+  worldLatent: 10,
 } as const;
 
 function mix(h: number, v: number): number {

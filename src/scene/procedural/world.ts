@@ -1,7 +1,8 @@
 /** Procedural scenes: a seed is a scene. World axes: z up, metres, the floor is z = 0. */
 import { cameraCentre, sampleCameras, type CameraSet, type ProceduralCamera } from './cameras';
 import { add, cos, dot, lerp3, rad, scale, sin, sub, unit, type Vec3 } from './math';
-import { colourNames, colours, floorNames, skyNames, type ColourName, type FloorName, type SkyName } from './palette';
+import { colourNames, colours, floorNames, skyNames } from './palette';
+import type { ColourName, FloorName, SkyColours, SkyName } from './palette';
 import { Rng, stream } from './rng';
 import { heldOut, splitOf, type SplitName } from './splits';
 
@@ -32,6 +33,8 @@ export interface SceneObject {
   readonly colour: ColourName;
   /** The texture's other colour: the same hue much lighter or much darker. */
   readonly second: 'light' | 'dark';
+  /** The texture's two colours where an edit chose them; `colour` then only names the object. */
+  readonly paint?: readonly [Vec3, Vec3];
   readonly texture: SolidTexture;
   readonly size: 'small' | 'large';
   /** Centre of the object. */
@@ -40,6 +43,11 @@ export interface SceneObject {
   readonly rotation: readonly number[];
   /** As the ray caster takes it: radius, half extents, ... in metres. */
   readonly dimensions: Vec3;
+}
+
+/** A solid that is no object of its own: no instruction names it. */
+export interface Solid extends Pick<SceneObject, 'shape' | 'texture' | 'rotation' | 'position' | 'dimensions'> {
+  readonly paint: readonly [Vec3, Vec3];
 }
 
 export interface ProceduralScene {
@@ -51,10 +59,14 @@ export interface ProceduralScene {
   readonly floor: { readonly name: FloorName; readonly texture: SolidTexture; readonly yawRad: number };
   readonly sky: {
     readonly name: SkyName;
+    /** Colours that stand in for those of `name`. */
+    readonly tones?: SkyColours;
     readonly clouds: readonly { readonly direction: Vec3; readonly radius: number }[];
   };
   readonly light: { readonly direction: Vec3; readonly colour: Vec3; readonly ambient: Vec3 };
   readonly cameras: CameraSet;
+  /** What edits put up beside the objects (mountains, a letter's bars); instance ids after those of the objects. */
+  readonly extras?: readonly Solid[];
 }
 
 const shapeWords: Readonly<Record<ShapeName, string>> = {
@@ -75,17 +87,19 @@ export function objectName(object: Pick<SceneObject, 'shape' | 'colour'>): strin
 export const objectId = (index: number): number => index + 2;
 
 /** The two colours of an object's texture. */
-export function objectColours(object: Pick<SceneObject, 'colour' | 'second'>): readonly [Vec3, Vec3] {
+export function objectColours(object: Pick<SceneObject, 'colour' | 'second' | 'paint'>): readonly [Vec3, Vec3] {
+  if (object.paint) return object.paint;
   const main = colours[object.colour];
   const second = object.second === 'light' ? lerp3(main, [1, 1, 0.97], 0.78) : scale(main, 0.45);
   return [main, second];
 }
 
-const yawMatrix = (yaw: number): number[] => [cos(yaw), -sin(yaw), 0, sin(yaw), cos(yaw), 0, 0, 0, 1];
+/** World-from-object rotation about the vertical. */
+export const yawMatrix = (yaw: number): number[] => [cos(yaw), -sin(yaw), 0, sin(yaw), cos(yaw), 0, 0, 0, 1];
 /** Object z becomes horizontal, then yaw. */
 const lyingMatrix = (yaw: number): number[] => [cos(yaw), 0, sin(yaw), sin(yaw), 0, -cos(yaw), 0, 1, 0];
 
-interface Form {
+export interface Form {
   readonly dimensions: Vec3;
   readonly height: number;
   /** Radius of a sphere with the same mean silhouette area. */
@@ -93,7 +107,7 @@ interface Form {
 }
 
 /** Proportions of a shape whose overall radius is s. */
-function formOf(shape: ShapeName, s: number, lying: boolean): Form {
+export function formOf(shape: ShapeName, s: number, lying: boolean): Form {
   switch (shape) {
     case 'sphere':
       return { dimensions: [s, 1, 1], height: 2 * s, silhouette: s };
@@ -129,9 +143,14 @@ function sampleTexture(rng: Rng, shape: ShapeName, s: number, unseen: boolean): 
   };
 }
 
-interface Placed {
-  readonly object: SceneObject;
+/** What `estimateCover` needs to know of an object. */
+interface Outline {
+  readonly object: Pick<SceneObject, 'position'>;
   readonly silhouette: number;
+}
+
+interface Placed extends Outline {
+  readonly object: SceneObject;
 }
 
 /** Objects that do not overlap (dart throwing in a disc); fewer than asked for when they do not fit. */
@@ -178,7 +197,7 @@ function sampleObjects(seed: number, attempt: number, unseen: boolean): Placed[]
  * Fraction of the picture each object covers in one view, with objects as spheres of their mean silhouette, on a
  * 24x24 grid. An estimate without rendering, so that a scene does not depend on a renderer.
  */
-function estimateCover(placed: readonly Placed[], camera: ProceduralCamera): number[] {
+export function estimateCover(placed: readonly Outline[], camera: ProceduralCamera): number[] {
   const grid = 24;
   const m = camera.worldToCam;
   const eye = cameraCentre(camera);

@@ -1,13 +1,28 @@
 /** Writes a procedural scene as a nerfstudio folder that any loader of the format reads, with exact truth beside it. */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import sharp from 'sharp';
 import { OutputError } from '../../binding/errors';
 import { cameraCentre, type ProceduralCamera } from './cameras';
+import { sampleEdit } from './edits';
+import { encodeGrey, encodePfm, encodePng, viewName } from './image-files';
+import { farDepth, renderViews, type Raycast, type RenderedViews, type RenderSize } from './render';
+import { surfaceSamples } from './surface-samples';
 import { objectName, type ProceduralScene } from './world';
-import { farDepth, renderViews, type Raycast, type RenderSize } from './render';
+import { encodeColmap, sparsePoints } from './write-colmap';
+import { writeEdit, type WrittenEdit } from './write-edits';
+import { encodeSplat } from './write-splat';
 
-const viewName = (i: number): string => String(i).padStart(3, '0');
+export { encodePfm } from './image-files';
+
+/** What to write beside the nerfstudio folder. */
+export interface WriteSceneOptions {
+  /** sparse/0: the arc views as a COLMAP model, binary and text. */
+  readonly colmap?: boolean;
+  /** gt.ply: a ground-truth splat of every surface that the arc views see; the sky has none. */
+  readonly splat?: boolean;
+  /** edits/<family>_<index>: see `writeEdit`. Arc views first, then the held-out ones, like images/. */
+  readonly edits?: readonly WrittenEdit[];
+}
 
 /** 4x4 world-from-camera in OpenGL axes (x right, y up, z back), as nerfstudio stores poses. */
 export function nerfstudioPose(camera: ProceduralCamera): number[][] {
@@ -15,31 +30,6 @@ export function nerfstudioPose(camera: ProceduralCamera): number[][] {
   const centre = cameraCentre(camera);
   const rows = [0, 1, 2].map((k) => [m[k], -m[4 + k], -m[8 + k], centre[k]]);
   return [...rows, [0, 0, 0, 1]];
-}
-
-/** [H, W] float image as PFM: little endian, bottom row first. */
-export function encodePfm(image: Float32Array, width: number, height: number): Buffer {
-  const header = Buffer.from(`Pf\n${width} ${height}\n-1.0\n`, 'latin1');
-  const body = Buffer.alloc(4 * width * height);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) body.writeFloatLE(image[(height - 1 - y) * width + x], 4 * (y * width + x));
-  }
-  return Buffer.concat([header, body]);
-}
-
-/** rgb [3, H, W] in [0, 1] to an 8-bit PNG, rounded to nearest. */
-async function encodePng(rgb: Float32Array, width: number, height: number): Promise<Buffer> {
-  const plane = width * height;
-  const bytes = Buffer.alloc(3 * plane);
-  for (let i = 0; i < plane; i++) {
-    for (let c = 0; c < 3; c++) bytes[3 * i + c] = Math.floor(rgb[c * plane + i] * 255 + 0.5);
-  }
-  return sharp(bytes, { raw: { width, height, channels: 3 } }).png().toBuffer();
-}
-
-async function encodeIds(ids: Int32Array, width: number, height: number): Promise<Buffer> {
-  const raw = { width, height, channels: 1 as const };
-  return sharp(Buffer.from(Uint8Array.from(ids)), { raw }).toColourspace('b-w').png().toBuffer();
 }
 
 async function emptyFolder(folder: string): Promise<void> {
@@ -54,21 +44,34 @@ async function emptyFolder(folder: string): Promise<void> {
   }
 }
 
+async function writeSparse(scene: ProceduralScene, views: RenderedViews, folder: string, size: RenderSize): Promise<void> {
+  const cameras = scene.cameras.views;
+  const names = cameras.map((_, i) => `${viewName(i)}.png`);
+  const sparse = join(folder, 'sparse', '0');
+  await mkdir(sparse, { recursive: true });
+  const files = encodeColmap({ cameras, names, points: sparsePoints(scene, views, size) }, size);
+  for (const [name, data] of Object.entries(files)) await writeFile(join(sparse, name), data);
+}
+
 /**
  * Writes transforms.json, images/NNN.png, depth/NNN.pfm (z-depth, metres), ids/NNN.png (0 sky, 1 floor, 2 + i object i)
  * and scene.json (the whole description). The arc views come first, then the held-out ones, listed as
- * `train_filenames` and `test_filenames`. Throws OutputError when the folder is not empty or cannot be written.
+ * `train_filenames` and `test_filenames`. More on request, see WriteSceneOptions. Throws OutputError when the folder is not empty or cannot be written.
  */
 export async function writeScene(
   scene: ProceduralScene,
   folder: string,
   size: RenderSize,
   raycast: Raycast,
+  options: WriteSceneOptions = {},
 ): Promise<void> {
   const { width, height } = size;
   const pixels = width * height;
   const cameras = [...scene.cameras.views, ...scene.cameras.heldOut];
-  const { rgb, depth, ids } = renderViews(scene, cameras, size, raycast);
+  // Before anything is written: an edit that does not fit the scene throws ConfigError.
+  for (const { family, index } of options.edits ?? []) sampleEdit(scene, family, index);
+  const views = renderViews(scene, cameras, size, raycast);
+  const { rgb, depth, ids } = views;
   await emptyFolder(folder);
   const files = cameras.map((_, i) => `images/${viewName(i)}.png`);
   const frames = cameras.map((camera, i) => ({
@@ -95,8 +98,15 @@ export async function writeScene(
       const png = await encodePng(rgb.subarray(3 * from, 3 * to), width, height);
       await writeFile(join(folder, files[i]), png);
       await writeFile(join(folder, `depth/${viewName(i)}.pfm`), encodePfm(depth.subarray(from, to), width, height));
-      await writeFile(join(folder, `ids/${viewName(i)}.png`), await encodeIds(ids.subarray(from, to), width, height));
+      const idPng = await encodeGrey(Uint8Array.from(ids.subarray(from, to)), width, height);
+      await writeFile(join(folder, `ids/${viewName(i)}.png`), idPng);
     }
+    if (options.colmap) await writeSparse(scene, views, folder, size);
+    if (options.splat) {
+      const samples = surfaceSamples(scene, scene.cameras.views, views, size);
+      await writeFile(join(folder, 'gt.ply'), encodeSplat(samples));
+    }
+    for (const edit of options.edits ?? []) await writeEdit(scene, cameras, views, edit, folder, size, raycast);
     await writeFile(join(folder, 'scene.json'), `${JSON.stringify({ farDepth, ...scene, objects }, null, 1)}\n`);
     // Last: a folder with transforms.json is a complete scene.
     await writeFile(join(folder, 'transforms.json'), `${JSON.stringify(transforms, null, 1)}\n`);

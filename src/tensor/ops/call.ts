@@ -7,21 +7,21 @@ export type OpArg = Tensor | NativeArg | undefined;
 
 function invoke(op: string, args: OpArg[]): { device: Tensor['device']; result: Handle | (Handle | null)[] } {
   let device: Tensor['device'] | undefined;
-  const native: NativeArg[] = new Array<NativeArg>(args.length);
+  // The list was made for this call alone: handles take the tensors' places in it.
   for (let i = 0; i < args.length; i++) {
     const arg = args[i];
     if (arg instanceof Tensor) {
       device ??= arg.device;
-      native[i] = arg.handle;
-    } else {
-      native[i] = arg ?? null;
+      args[i] = arg.handle;
+    } else if (arg === undefined) {
+      args[i] = null;
     }
   }
   if (device === undefined) throw new ShapeError(`${op}: takes at least one tensor`);
   const run = device.binding.ops[op] as NativeOp | undefined;
   if (run === undefined) throw new ShapeError(`${op}: the native add-on has no such op; rebuild it with \`npm run build\``);
   try {
-    return { device, result: run(...native) };
+    return { device, result: run(...(args as NativeArg[])) };
   } catch (error) {
     throw fromNative(error);
   }
