@@ -4,7 +4,9 @@
 
 Each case is run by both sides alternately (A B A B …), `rounds` slots each; the medians over all samples are printed, and
 the median of the slots' ratios (above 1: ours is faster), since a shared machine drifts. The networks' outputs, and the
-gradients of the training case, are compared first: equal within 2e-4 of the largest value, or the case fails.
+gradients of the training cases, are compared first: equal within 2e-4 of the largest value, or the case fails.
+`train-update` is the transformer's share of one update of the demo's training, in f32; `-mixed` rounds the operands of products to
+bf16 on both sides, `-autocast` puts torch's whole network under autocast to bf16. Its parts are printed below it.
 """
 import argparse
 import json
@@ -29,6 +31,7 @@ import torch.nn.functional as F  # noqa: E402
 
 from flux_torch import Flux  # noqa: E402
 from safetensors_file import load  # noqa: E402
+from update_torch import TrainUpdate  # noqa: E402
 from vggt_torch import Vggt  # noqa: E402
 
 torch.set_num_threads(options.threads)
@@ -53,18 +56,16 @@ class Ours:
         return reply
 
 
-def timed(run):
-    begun = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - begun)
-
-
 def slot(run):
-    timed(run)
-    times, stop = [], time.perf_counter() + options.seconds
+    """Milliseconds of each call, and what the calls say about their parts."""
+    run()
+    times, parts, stop = [], [], time.perf_counter() + options.seconds
     while len(times) < 2 or time.perf_counter() < stop:
-        times.append(timed(run))
-    return times
+        begun = time.perf_counter()
+        part = run()
+        times.append(1e3 * (time.perf_counter() - begun))
+        parts += [part] if isinstance(part, dict) else []
+    return {'ms': times, 'parts': parts}
 
 
 def no_grad(call):
@@ -95,13 +96,27 @@ def check(name, expected, actual):
             sys.exit(f'{name}: {key} differs from ours by {error:.2e} of its largest value')
 
 
-def network(ours, name):
-    """Builds the twin on our parameters, checks that it computes the same, and returns what is timed."""
-    base = name.removesuffix('-mixed')
+def case_data(ours, base):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'case.safetensors')
         config = ours.ask('data', base, path)['config']
-        data = load(path)
+        return load(path), config
+
+
+def update(ours, name):
+    """The twin of an update from the same noise: latents, ratios, distances, gradients and the forwards must be ours."""
+    data, config = case_data(ours, 'train-update')
+    twin = TrainUpdate(part(data, 'weight.'), part(data, 'lora.'), part(data, 'input.'), config)
+    check(name, part(data, 'output.'), twin.repeat())
+    check(name, part(data, 'grad.'), {key: weight.grad for key, weight in twin.adapters.items()})
+    twin.autocast = name.endswith('-autocast')
+    return twin.run
+
+
+def network(ours, name):
+    """Builds the twin on our parameters, checks that it computes the same, and returns what is timed."""
+    base = name.removesuffix('-mixed')
+    data, config = case_data(ours, base)
     weights, inputs = part(data, 'weight.'), part(data, 'input.')
     if base.startswith('vggt'):
         model = Vggt(weights, config)
@@ -136,6 +151,8 @@ def cases():
     for name, required in (('flux-forward-1', None), ('flux-forward-4', None), ('flux-train-1', 1.0), ('flux-train-4', 1.0),
                            ('flux-train-4-mixed', None), ('vggt-forward', 1.0)):
         yield name, network, required
+    for suffix in ('', '-mixed', '-autocast'):
+        yield 'train-update' + suffix, update, 1.0
 
 
 def main():
@@ -148,19 +165,23 @@ def main():
         torch.set_float32_matmul_precision('highest')
         run = make(ours, name)
         torch.set_float32_matmul_precision('medium' if name.endswith('-mixed') else 'highest')
-        mine, theirs, ratios = [], [], []
+        mine, theirs, ratios, parts = [], [], [], ([], [])
         for _ in range(options.rounds):
-            a = ours.ask('time', name, options.seconds)['ms']
-            b = slot(run)
-            mine, theirs = mine + a, theirs + b
-            ratios.append(statistics.median(b) / statistics.median(a))
+            a, b = ours.ask('time', name, options.seconds), slot(run)
+            mine, theirs = mine + a['ms'], theirs + b['ms']
+            parts = parts[0] + a['parts'], parts[1] + b['parts']
+            ratios.append(statistics.median(b['ms']) / statistics.median(a['ms']))
         ratio = statistics.median(ratios)
         results.append({'case': name, 'ours_ms': statistics.median(mine), 'torch_ms': statistics.median(theirs),
                         'ratio': ratio, 'ratios': ratios, 'must': required})
         print(f'{name:<22}{results[-1]["ours_ms"]:>11.3f}{results[-1]["torch_ms"]:>11.3f}{ratio:>8.2f}'
               f'{"" if required is None else f"{required:.1f}":>7}{"" if required is None or ratio >= required else "  BELOW"}',
               flush=True)
-        if options.ops and make is network:
+        for key in parts[1][0] if parts[1] else ():
+            a, b = (statistics.median(one[key] for one in side) for side in parts)
+            results[-1].setdefault('parts', {})[key] = {'ours_ms': a, 'torch_ms': b, 'ratio': b / a}
+            print(f'    {key:<18}{a:>11.3f}{b:>11.3f}{b / a:>8.2f}')
+        if options.ops and make in (network, update):
             for op in ours.ask('ops', name)['ops']:
                 print(f'    {op["op"]:<26}{op["calls"]:>6} calls{1e3 * op["seconds"]:>10.3f} ms')
     if options.json:

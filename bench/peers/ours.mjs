@@ -1,12 +1,13 @@
 // The project's side of the comparison with PyTorch (compare.py starts it): reads commands on stdin, one a line, answers each
 // with one JSON line.
 //   data CASE FILE    writes the network's parameters, inputs and results as safetensors, for the check of equal outputs
-//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...]}
+//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...]}, of an update also {"parts": [{...}, ...]}
 //   ops CASE          the ten most costly ops of one run -> {"ops": [...]}
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { trainUpdate } from './ours-update.mjs';
 
 const dist = process.env.RL3DEDIT_DIST ?? resolve(dirname(fileURLToPath(import.meta.url)), '../../dist');
 const load = createRequire(`${dist}/`);
@@ -113,6 +114,7 @@ const makers = {
   'flux-train-1': () => flux(1, true),
   'flux-train-4': () => flux(4, true),
   'vggt-forward': vggt,
+  'train-update': () => trainUpdate(load, device),
 };
 for (const dtype of ['f32', 'bf16']) {
   makers[`attention-${dtype}`] = () => attention(dtype);
@@ -121,26 +123,26 @@ for (const dtype of ['f32', 'bf16']) {
 
 let current = { name: '' };
 /** Keeps one case at a time: the last one's tensors are freed when it is dropped. */
-function caseOf(full) {
-  // "-mixed": f32 networks with products of operands rounded to bf16, as torch's matmul precision "medium".
-  const mixed = full.endsWith('-mixed');
-  device.matmulPrecision = mixed ? 'bf16' : 'f32';
-  const name = mixed ? full.slice(0, -'-mixed'.length) : full;
-  if (current.name !== name) current = { name, ...makers[name]() };
+async function caseOf(full) {
+  // "-mixed": f32 networks with products of operands rounded to bf16, as torch's matmul precision "medium". "-autocast": the same
+  // here, beside torch's autocast to bf16.
+  const name = full.replace(/-(mixed|autocast)$/, '');
+  device.matmulPrecision = name === full ? 'f32' : 'bf16';
+  if (current.name !== name) current = { name, ...(await makers[name]()) };
   return current;
 }
 
 async function timed(run) {
   const begun = performance.now();
-  run();
+  const parts = await run();
   await device.sync();
-  return performance.now() - begun;
+  return { ms: performance.now() - begun, parts };
 }
 
 async function answer([command, name, argument]) {
-  const { config, run, data } = caseOf(name);
+  const { config, run, data } = await caseOf(name);
   if (command === 'data') {
-    await writeSafetensors(argument, data(), {});
+    await writeSafetensors(argument, await data(), {});
     return { config };
   }
   await timed(run);
@@ -149,10 +151,10 @@ async function answer([command, name, argument]) {
     await timed(run);
     return { ops: device.opTimes().slice(0, 10) };
   }
-  const ms = [];
+  const taken = [];
   const stop = performance.now() + 1000 * Number(argument);
-  while (ms.length < 2 || performance.now() < stop) ms.push(await timed(run));
-  return { ms };
+  while (taken.length < 2 || performance.now() < stop) taken.push(await timed(run));
+  return { ms: taken.map(({ ms }) => ms), parts: taken.map(({ parts }) => parts).filter(Boolean) };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -185,7 +185,8 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
   };
   const due = (every: number): boolean => every > 0 && (state.update % every === 0 || state.update === settings.updates);
   try {
-    if (settings.evaluateEvery > 0 && state.update === 0) yield* evaluateNow();
+    // Also that of a resumed run's last update, where it was interrupted.
+    if (due(settings.evaluateEvery) && !evaluations.some(({ update }) => update === state.update)) yield* evaluateNow();
     while (state.update < settings.updates && stopped === undefined) {
       if (signal.aborted) throw new AbortError();
       const since = performance.now();

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './heap';
 import yargs from 'yargs';
 import type { Argv } from 'yargs';
 import { UsageError } from '../binding/errors';

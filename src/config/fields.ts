@@ -54,9 +54,15 @@ function describe(key: string, outer: z.ZodType): Field {
     field.max = finite(type.maxValue);
   } else if (type instanceof z.ZodBoolean) field.kind = 'boolean';
   else if (type instanceof z.ZodArray) field.kind = 'list';
-  else if (type instanceof z.ZodObject || type instanceof z.ZodUnion || type instanceof z.ZodRecord) field.kind = 'object';
+  else if (isSection(type)) field.kind = 'object';
   else if (type instanceof z.ZodEnum) field.choices = type.options as string[];
   return field;
+}
+
+/** A section of a file: it has no flag of its own. */
+function isSection(type: z.ZodType): boolean {
+  if (type instanceof z.ZodUnion) return (type.options as z.ZodType[]).every(isSection);
+  return type instanceof z.ZodObject || type instanceof z.ZodRecord;
 }
 
 /** Zod gives the safe-integer limits for an integer without bounds; those say nothing to a user. */

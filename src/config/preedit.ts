@@ -64,7 +64,7 @@ export const preeditSchema = z
   .superRefine(({ prompt, prompts, views, viewNames }, context) => {
     const problem = (at: string, message: string): void =>
       void context.addIssue({ code: 'custom', path: [at], message });
-    if (prompt === undefined && prompts === undefined) problem('prompt', 'expected an instruction');
+    if (prompt === undefined && prompts === undefined) problem('prompt', 'missing: give --prompt (the edit in one sentence) or --prompts (a file with one per line)');
     if (views !== undefined && viewNames) problem('viewNames', 'give a number of views or a list of them, not both');
   });
 

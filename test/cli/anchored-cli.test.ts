@@ -27,7 +27,7 @@ it.each<[string, string[], RegExp]>([
   ['one view that nothing follows', [...edit, '--anchor-guided', '--views=1'], /at least two views/],
   ['an anchor without the mode', [...edit, '--anchor=a'], /--anchor: belongs to an anchor-guided edit/],
   ['groups of ten', [...edit, '--anchor-guided', '--group-views=10'], /--group-views: expected an integer from 2 to 9/],
-  ['pre-edits without an instruction', preedit, /missing --prompt/],
+  ['pre-edits without an instruction', preedit, /prompt: missing: give --prompt/],
   ['no scene', ['preedit', '--prompt=sepia', '--out=out'], /missing --scene/],
 ])('%s: refused with 2', (_, args, message) => {
   const { code, stdout, stderr } = run(...args);

@@ -106,7 +106,7 @@ describe('mistakes', () => {
       .map((name, i) => `${name}: &${name} [${new Array(10).fill(`*${'abcdef'[i]}`).join(',')}]`)
       .join('\n')}\n`;
     expect(failure(() => edit({ file: yaml(bomb) }))).toBeInstanceOf(ConfigError);
-    expect(failure(() => edit({ sets: ['__proto__.x=1'] })).message).toMatch(/__proto__: unknown setting/);
+    expect(failure(() => edit({ sets: ['__proto__.x=1'] })).message).toMatch(/__proto__\.x: unknown setting/);
     expect(({} as Record<string, unknown>).x).toBeUndefined();
   });
 

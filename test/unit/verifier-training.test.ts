@@ -17,18 +17,6 @@ function set(seed: number, more: Partial<SetOptions> = {}): VerifierSet {
   return drawSet(seedOf('train', seed), new Rng(seed, 7), { renderer, size, views: 4, augment: false, ...more });
 }
 
-/** Pixels whose depth is not that of the agreeing set of the same scene and cameras. */
-function corrupted(seed: number, disagreement: SetOptions['disagreement']): { share: number[]; odd: VerifierSet; plain: VerifierSet } {
-  const [odd, plain] = [set(seed, { disagreement }), set(seed, { disagreement: 'none' })];
-  expect(odd.poses).toEqual(plain.poses);
-  const share = [0, 1, 2, 3].map((v) => {
-    let count = 0;
-    for (let p = v * pixels; p < (v + 1) * pixels; p++) if (odd.depth[p] !== plain.depth[p]) count += 1;
-    return count / pixels;
-  });
-  return { share, odd, plain };
-}
-
 describe('training sets of the verifier', () => {
   it('hold points that lie where the cameras and depths say', () => {
     const { depth, points, poses } = set(11, { disagreement: 'none' });
@@ -76,20 +64,35 @@ describe('training sets of the verifier', () => {
     expect(agree / seen).toBeGreaterThan(0.8);
   });
 
-  it('have exact targets where the views agree and noisy ones where they do not', () => {
+  it('keep exact targets, and doubt them where the views disagree', () => {
     for (const seed of [21, 22, 23]) {
+      const doubted = (disagreement: SetOptions['disagreement']): { most: number; values: Float32Array } => {
+        const [odd, plain] = [set(seed, { disagreement }), set(seed, { disagreement: 'none' })];
+        for (const name of ['poses', 'depth', 'points'] as const) expect(odd[name]).toEqual(plain[name]);
+        expect(plain.doubt.every((value) => value === 0)).toBe(true);
+        const share = [0, 1, 2, 3].map((v) => odd.doubt.subarray(v * pixels, (v + 1) * pixels).filter((value) => value > 0).length / pixels);
+        return { most: Math.max(...share), values: odd.doubt };
+      };
       // All of a view differs under a filter, and only the floor under a new floor.
-      expect(Math.max(...corrupted(seed, 'global').share)).toBeGreaterThan(0.8);
-      const floor = corrupted(seed, 'floor');
-      expect(Math.max(...floor.share)).toBeGreaterThan(0.1);
-      const sky = Array.from(floor.odd.weight.keys()).filter((i) => floor.odd.weight[i] === 0.5);
-      const exact = sky.filter((i) => floor.odd.depth[i] === floor.plain.depth[i]);
+      expect(doubted('global').most).toBeGreaterThan(0.8);
+      const floor = doubted('floor');
+      expect(floor.most).toBeGreaterThan(0.1);
+      expect(Math.max(...floor.values)).toBeLessThanOrEqual(0.4);
+      const { weight } = set(seed, { disagreement: 'floor' });
+      const sky = Array.from(weight.keys()).filter((i) => weight[i] === 0.5);
       // The rest are pixels at the horizon that mix both.
-      expect(exact.length).toBeGreaterThanOrEqual(0.75 * sky.length);
-      const object = corrupted(seed, 'object');
-      expect(Math.max(...object.share)).toBeGreaterThan(0.005);
-      expect(Math.max(...object.share)).toBeLessThan(0.6);
+      expect(sky.filter((i) => floor.values[i] === 0).length).toBeGreaterThanOrEqual(0.75 * sky.length);
+      const object = doubted('object');
+      expect(object.most).toBeGreaterThan(0.005);
+      expect(object.most).toBeLessThan(0.6);
     }
+  });
+
+  it('are the same set without its disagreement when they shall agree', () => {
+    const agreeing = set(24, { disagreement: 'floor', agree: true });
+    expect(agreeing.doubt.every((value) => value === 0)).toBe(true);
+    expect(agreeing.depth).toEqual(set(24, { disagreement: 'floor' }).depth);
+    expect(agreeing.images).not.toEqual(set(24, { disagreement: 'floor' }).images);
   });
 
   it('mask the camera of a view that shows something else', () => {

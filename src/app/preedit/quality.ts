@@ -65,8 +65,14 @@ function meanGradient(luma: Float32Array, width: number): number {
   let sum = 0;
   let count = 0;
   for (let i = 0; i < luma.length; i++) {
-    if (i % width < width - 1) (sum += Math.abs(luma[i + 1] - luma[i])), count++;
-    if (i + width < luma.length) (sum += Math.abs(luma[i + width] - luma[i])), count++;
+    if (i % width < width - 1) {
+      sum += Math.abs(luma[i + 1] - luma[i]);
+      count += 1;
+    }
+    if (i + width < luma.length) {
+      sum += Math.abs(luma[i + width] - luma[i]);
+      count += 1;
+    }
   }
   return count > 0 ? sum / count : 0;
 }

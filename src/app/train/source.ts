@@ -8,10 +8,13 @@ import type { Tensor } from '../../tensor/tensor';
 import { disposeCondition } from './policy';
 import type { Policy } from './policy';
 import type { SampleSource } from './samples';
+import { SceneSamples } from './scenes';
 import { World } from './world';
 import type { EditAlone } from './world';
 
 const singleStream = 95;
+/** Side of a view where neither run file nor model says one: a grid of 528², as RL3DEdit was probably trained. */
+const trainingPx = 176;
 
 /** @throws ConfigError, SceneError for data that is not there or does not fit the run */
 export async function openSource(settings: TrainSettings, policy: Policy, lora: Lora, signal: AbortSignal): Promise<SampleSource> {
@@ -22,7 +25,12 @@ export async function openSource(settings: TrainSettings, policy: Policy, lora: 
     if (size % policy.editor.tokenPx !== 0) throw new ConfigError(`resolution ${size}: views need a multiple of ${policy.editor.tokenPx}`);
     return new World(data.world, views, size, seed, fixedAnchor, alone(policy, lora, settings, signal));
   }
-  throw new ConfigError('data.scenes is not supported yet');
+  const { tokenPx, settings: model } = policy.editor;
+  const long = size ?? trainingPx;
+  const whole = (side: number): number => Math.max(1, Math.round(side / tokenPx)) * tokenPx;
+  const aspect = model.view_aspect ?? 1;
+  const sides = aspect >= 1 ? { width: whole(long), height: whole(long / aspect) } : { width: whole(long * aspect), height: whole(long) };
+  return SceneSamples.open(data.scenes, { views, size: sides, seed, fixedAnchor, signal });
 }
 
 /** The base editor on one view: the adapter has no part in the anchors it learns from. */

@@ -107,7 +107,7 @@ export class World implements SampleSource {
         const [fx, fy, cx, cy] = pixelCamera(camera, this.size, this.size);
         return { fx, fy, cx, cy, worldToCam: camera.worldToCam };
       }),
-      cells: drawSome(rng, gridCells, this.views),
+      cells: this.views === gridCells ? indices.map((_, i) => i) : drawSome(rng, gridCells, this.views),
       answer: (answer, view) => draw(edit.answers[answer].scene, single[view]),
       truth: () => editTruth({ scene, edit, cameras, size: frame, traced, shade: this.renderer.shade }),
     };
@@ -115,7 +115,7 @@ export class World implements SampleSource {
 }
 
 /** `count` of 0 … total − 1, drawn without repetition. */
-function drawSome(rng: Rng, total: number, count: number): number[] {
+export function drawSome(rng: Rng, total: number, count: number): number[] {
   const left = Array.from({ length: total }, (_, i) => i);
   return Array.from({ length: count }, () => left.splice(rng.int(left.length), 1)[0]);
 }
