@@ -1,12 +1,13 @@
 """Side by side with PyTorch on the CPU: the same cases, sizes, types and threads, in one run, in turns.
 
-    python bench/peers/compare.py [--threads 2] [--rounds 5] [--seconds 0.5] [--filter TEXT] [--json FILE]
+    python bench/peers/compare.py [--threads 2] [--rounds 5] [--seconds 0.5] [--filter TEXT] [--cpu] [--json FILE]
 
 Each case is run by both sides alternately (A B A B …), `rounds` slots each; the medians over all samples are printed, and
 the median of the slots' ratios (above 1: ours is faster), since a shared machine drifts. The networks' outputs, and the
 gradients of the training cases, are compared first: equal within 2e-4 of the largest value, or the case fails.
 `train-update` is the transformer's share of one update of the demo's training, in f32; `-mixed` rounds the operands of products to
 bf16 on both sides, `-autocast` puts torch's whole network under autocast to bf16. Its parts are printed below it.
+`--cpu` counts processor time instead of time passed (parts keep the latter): with one thread, what a busy machine can still tell.
 """
 import argparse
 import json
@@ -23,8 +24,10 @@ parser.add_argument('--rounds', type=int, default=5)
 parser.add_argument('--seconds', type=float, default=0.5)
 parser.add_argument('--filter', default='')
 parser.add_argument('--json')
+parser.add_argument('--cpu', action='store_true', help='compare processor time: for one thread on a machine that others use')
 parser.add_argument('--ops', action='store_true', help="show our side's most costly ops of each network")
 options = parser.parse_args()
+now = time.process_time if options.cpu else time.perf_counter
 os.environ['OMP_NUM_THREADS'] = str(options.threads)
 import torch  # noqa: E402  (after the thread count)
 import torch.nn.functional as F  # noqa: E402
@@ -61,9 +64,9 @@ def slot(run):
     run()
     times, parts, stop = [], [], time.perf_counter() + options.seconds
     while len(times) < 2 or time.perf_counter() < stop:
-        begun = time.perf_counter()
+        begun = now()
         part = run()
-        times.append(1e3 * (time.perf_counter() - begun))
+        times.append(1e3 * (now() - begun))
         parts += [part] if isinstance(part, dict) else []
     return {'ms': times, 'parts': parts}
 
@@ -109,7 +112,8 @@ def update(ours, name):
     twin = TrainUpdate(part(data, 'weight.'), part(data, 'lora.'), part(data, 'input.'), config)
     check(name, part(data, 'output.'), twin.repeat())
     check(name, part(data, 'grad.'), {key: weight.grad for key, weight in twin.adapters.items()})
-    twin.autocast = name.endswith('-autocast')
+    if name.endswith('-autocast'):
+        twin.autocast_to_bf16()
     return twin.run
 
 
@@ -168,9 +172,10 @@ def main():
         mine, theirs, ratios, parts = [], [], [], ([], [])
         for _ in range(options.rounds):
             a, b = ours.ask('time', name, options.seconds), slot(run)
-            mine, theirs = mine + a['ms'], theirs + b['ms']
+            a_times = a['cpu' if options.cpu else 'ms']
+            mine, theirs = mine + a_times, theirs + b['ms']
             parts = parts[0] + a['parts'], parts[1] + b['parts']
-            ratios.append(statistics.median(b['ms']) / statistics.median(a['ms']))
+            ratios.append(statistics.median(b['ms']) / statistics.median(a_times))
         ratio = statistics.median(ratios)
         results.append({'case': name, 'ours_ms': statistics.median(mine), 'torch_ms': statistics.median(theirs),
                         'ratio': ratio, 'ratios': ratios, 'must': required})

@@ -1,7 +1,8 @@
 // The project's side of the comparison with PyTorch (compare.py starts it): reads commands on stdin, one a line, answers each
 // with one JSON line.
 //   data CASE FILE    writes the network's parameters, inputs and results as safetensors, for the check of equal outputs
-//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...]}, of an update also {"parts": [{...}, ...]}
+//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...], "cpu": [...]}: time passed and processor time;
+//                     of an update also "parts": [{...}, ...]
 //   ops CASE          the ten most costly ops of one run -> {"ops": [...]}
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
@@ -133,10 +134,13 @@ async function caseOf(full) {
 }
 
 async function timed(run) {
+  const cpu = process.cpuUsage();
   const begun = performance.now();
   const parts = await run();
   await device.sync();
-  return { ms: performance.now() - begun, parts };
+  const ms = performance.now() - begun;
+  const { user, system } = process.cpuUsage(cpu);
+  return { ms, cpu: (user + system) / 1000, parts };
 }
 
 async function answer([command, name, argument]) {
@@ -154,7 +158,7 @@ async function answer([command, name, argument]) {
   const taken = [];
   const stop = performance.now() + 1000 * Number(argument);
   while (taken.length < 2 || performance.now() < stop) taken.push(await timed(run));
-  return { ms: taken.map(({ ms }) => ms), parts: taken.map(({ parts }) => parts).filter(Boolean) };
+  return { ms: taken.map(({ ms }) => ms), cpu: taken.map(({ cpu }) => cpu), parts: taken.map(({ parts }) => parts).filter(Boolean) };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -47,6 +47,13 @@ class TrainUpdate:
         self.autocast = False
         self.calls = []
 
+    def autocast_to_bf16(self):
+        self.autocast = True
+        # Autocast would cast the frozen matrices at every forward.
+        for name, weight in self.model.w.items():
+            if weight.dim() == 2:
+                self.model.w[name] = weight.bfloat16()
+
     def velocity(self, x, sigma, group):
         batch = x.shape[0]
         self.calls.append(batch)

@@ -20,7 +20,7 @@ import { Weights } from '../tensor/weights';
 import { findModel } from './model/files';
 import type { ExtraFiles, ModelFiles } from './model/files';
 import { parseVaeConfig } from './model/network-configs';
-import { randomModel, randomPresets } from './model/random';
+import { parseRandomPreset, randomModel, randomPresets } from './model/random';
 import { editSigmas, parseEditorSettings, parseShiftLine } from './model/settings';
 import type { EditorSettings } from './model/settings';
 import { networkSource, parameterBytes } from './model/source';
@@ -240,9 +240,11 @@ export async function loadEditor(model: string, device: Device, options: EditorO
   const { signal, seed = 0 } = options;
   const dtype = options.dtype ?? (device.defaultDtype as 'f32' | 'bf16');
   const random = /^random:(.*)$/.exec(model);
-  const preset = random && randomPresets.find((name) => name === random[1]);
-  if (random && !preset) throw new ConfigError(`model ${model}: expected random:${randomPresets.join(' or random:')}`);
-  const files = preset ? randomModel(preset) : await findModel(model, options);
+  const drawn = random ? parseRandomPreset(random[1]) : undefined;
+  if (random && !drawn) {
+    throw new ConfigError(`model ${model}: expected random:${randomPresets.join(' or random:')}, or random:flux-kontext-dev:N with N blocks of each kind`);
+  }
+  const files = drawn ? randomModel(drawn.preset, drawn.blocks) : await findModel(model, options);
   if (signal?.aborted) throw new AbortError();
   const text = await TextEncoders.open(device, files, { dtype, seed });
   try {

@@ -3,25 +3,24 @@
  * order of work and every default are in config/train.ts; one update is app/train/run.ts.
  */
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { AbortError, ConfigError } from '../binding/errors';
 import type { TrainSettings } from '../config/train';
-import { createLora } from '../models/lora';
 import type { Lora } from '../models/lora';
-import { loadLora } from '../models/lora-file';
 import { appendMetrics, readMetrics, truncateMetrics } from '../report/metrics-file';
 import { writeTrainReport } from '../report/train-report';
 import { buildRewards, disposeRewards } from '../rewards';
 import type { MeasureSummary } from '../scene/procedural';
 import { Device } from '../tensor/device';
 import { AdamW, Ema } from '../tensor/optim';
-import { SafetensorsWeights } from '../tensor/safetensors';
+import { writeSafetensors } from '../tensor/safetensors';
 import type { AppContext, AppEvent } from './events';
 import { loadEditor } from './model';
 import type { Editor } from './model';
 import { OutputFolder } from './output-folder';
+import { openAdapter } from './train/adapter';
 import { restoreCheckpoint, saveCheckpoint, withAverages, writeLora } from './train/checkpoint';
 import type { RunState, Trained } from './train/checkpoint';
 import { evaluatePolicy } from './train/evaluate';
@@ -29,6 +28,7 @@ import type { EvaluatedTask } from './train/evaluate';
 import { guard } from './train/health';
 import { Judge } from './train/judge';
 import { encodeMosaic } from './train/mosaic';
+import { planMemory, planText } from './train/plan';
 import { Policy } from './train/policy';
 import { runUpdate } from './train/run';
 import type { JudgedGroup, Run } from './train/run';
@@ -56,7 +56,7 @@ export interface TrainOptions {
 }
 
 /** Settings that may differ when a run is taken up again: they do not change what an update computes. */
-const free = ['out', 'overwrite', 'threads', 'device', 'updates', 'keep', 'checkpointEvery', 'sampleEvery'] as const;
+const free = ['out', 'overwrite', 'threads', 'device', 'updates', 'keep', 'checkpointEvery', 'sampleEvery', 'merged', 'plan'] as const;
 
 /**
  * @throws ConfigError, WeightsError, OutputError before anything is written; AbortError after a checkpoint was saved
@@ -67,6 +67,7 @@ export async function* train(
   options: TrainOptions = {},
 ): AsyncGenerator<AppEvent, TrainResult> {
   const { out } = settings;
+  if (settings.plan) return yield* planned(settings);
   const folderOptions = {
     command: 'train',
     settings: Object.fromEntries(Object.entries(settings).filter(([key]) => !(free as readonly string[]).includes(key))),
@@ -98,6 +99,15 @@ export async function* train(
   }
 }
 
+/** What the run would hold in memory; nothing is loaded and nothing written. */
+async function* planned(settings: TrainSettings): AsyncGenerator<AppEvent, TrainResult> {
+  using device = Device.open('null');
+  const plan = await planMemory(settings, device);
+  const result: TrainResult = { out: settings.out, updates: 0, lora: '', plan, summary: planText(plan) };
+  yield { type: 'done', result };
+  return result;
+}
+
 interface Workshop {
   run: Run;
   world?: World;
@@ -113,7 +123,7 @@ async function openWorkshop(settings: TrainSettings, device: Device, editor: Edi
   const terms = await buildRewards(settings.rewards, signal);
   let lora: Lora | undefined;
   try {
-    lora = await adapter(settings, device, policy);
+    lora = await openAdapter(settings, device, policy);
     lora.train();
     const source = await openSource(settings, policy, lora, signal);
     const parameters = lora.parameters();
@@ -141,15 +151,6 @@ async function openWorkshop(settings: TrainSettings, device: Device, editor: Edi
     await disposeRewards(terms);
     throw error;
   }
-}
-
-/** A fresh adapter, or the one the run file starts from. */
-async function adapter({ lora: file, adapter: shape, seed }: TrainSettings, device: Device, { model }: Policy): Promise<Lora> {
-  const modules = model.weights.registered();
-  if (file === undefined) return createLora(device, modules, { ...shape, seed });
-  using source = new SafetensorsWeights(device, file, { dtype: 'f32' });
-  const { lora } = await loadLora(source, modules);
-  return lora;
 }
 
 async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: boolean): AsyncGenerator<AppEvent, TrainResult> {
@@ -205,7 +206,7 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
       const { editStrength, sharpness, diversity, loss, gradientNorm } = done;
       stopped = guard(state.guards, { editStrength, sharpness, diversity, loss, gradientNorm }, settings.guards);
       await appendMetrics(out, { update: state.update, seconds, ...done });
-      yield* shown(done, state.update);
+      yield* shown(done);
       const etaSec = ((performance.now() - begun) / 1000 / state.update) * (settings.updates - state.update);
       yield { type: 'step', stage: 'train', step: state.update, steps: settings.updates, etaSec };
       if (due(settings.sampleEvery) && first && before) {
@@ -227,7 +228,10 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
     throw error;
   }
   const lora = folder.path('lora.safetensors');
-  await withAverages(trained, () => writeLora(lora, trained.lora));
+  await withAverages(trained, async () => {
+    await writeLora(lora, trained.lora);
+    if (settings.merged) await writeMerged(folder, run);
+  });
   await writeTrainReport(out);
   if (stopped === undefined) await folder.finish();
   return {
@@ -244,7 +248,19 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
   };
 }
 
-function* shown(done: Awaited<ReturnType<typeof runUpdate>>, _update: number): Generator<AppEvent> {
+/** The whole transformer with the averaged adapter in it, under the names it was loaded by. */
+async function writeMerged(folder: OutputFolder, { policy, trained }: Run): Promise<void> {
+  const merged = trained.lora.merged();
+  try {
+    await mkdir(folder.path('transformer'), { recursive: true });
+    const tensors = new Map([...policy.model.weights.parameters, ...merged]);
+    await writeSafetensors(folder.path('transformer', 'diffusion_pytorch_model.safetensors'), tensors, { metadata: { format: 'pt' } });
+  } finally {
+    for (const tensor of merged.values()) tensor.dispose();
+  }
+}
+
+function* shown(done: Awaited<ReturnType<typeof runUpdate>>): Generator<AppEvent> {
   for (const [name, { mean, std }] of Object.entries(done.rewards)) {
     yield { type: 'metric', name: `train.reward.${name}`, value: mean };
     yield { type: 'metric', name: `train.rewardStd.${name}`, value: std };

@@ -112,7 +112,7 @@ export const trainSchema = z
       .describe('average of the adapter: what is evaluated and saved'),
     rewards: rewards.prefault({}).describe('rewards and how they are put together'),
     evaluateEvery: z.number().int().min(0).default(20).describe('updates between evaluations on held-out samples (0: never)'),
-    evaluationSamples: count(4096).default(12).describe('held-out samples of an evaluation'),
+    evaluationSamples: count(1000).default(12).describe('held-out samples of an evaluation'),
     sampleEvery: z.number().int().min(0).default(20).describe('updates between sample grids (0: never)'),
     checkpointEvery: count().default(10).describe('updates between checkpoints'),
     keep: count(1000).default(2).describe('checkpoints kept'),
@@ -130,6 +130,8 @@ export const trainSchema = z
       .prefault({})
       .describe('what stops a run that collapses'),
     matmul: z.enum(['f32', 'bf16']).default('bf16').describe('precision of matrix products on the CPU (sums are f32)'),
+    merged: z.boolean().default(false).describe('also write the transformer with the adapter merged into it'),
+    plan: z.boolean().default(false).describe('print what the run will hold in memory, and stop'),
     dtype: dtypeSetting,
     ...computeSettings,
     overwrite: overwriteSetting,

@@ -116,7 +116,7 @@ function tickText(value: number, all: readonly number[]): string {
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e5) return value.toExponential(all.length > 0 && distinct(all, 0) ? 0 : 1).replace(/-/g, '−').replace('+', '');
-  return String(Number(value.toPrecision(6))).replace('-', '−');
+  return String(Number(value.toPrecision(12))).replace('-', '−');
 }
 
 function distinct(values: readonly number[], digits: number): boolean {

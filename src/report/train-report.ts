@@ -184,13 +184,14 @@ function updateCharts(updates: readonly UpdateMetrics[]): Chart[] {
     {
       title: 'probability ratio',
       x: 'update',
-      y: 'new / old',
+      // Ratios differ from 1 by so little that labels around 1 would all read the same.
+      y: 'new / old − 1',
       series: [
-        { ...line('mean', ({ ratio }) => ratio?.mean) },
-        { ...line('lowest', ({ ratio }) => ratio?.min), dashed: true },
-        { ...line('highest', ({ ratio }) => ratio?.max), dashed: true },
+        { ...line('mean', ({ ratio }) => ratio && ratio.mean - 1) },
+        { ...line('lowest', ({ ratio }) => ratio && ratio.min - 1), dashed: true },
+        { ...line('highest', ({ ratio }) => ratio && ratio.max - 1), dashed: true },
       ],
-      include: [1],
+      include: [0],
     },
     {
       title: 'clipped ratios',

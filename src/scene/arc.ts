@@ -203,8 +203,8 @@ export class OverlapTable {
 }
 
 /**
- * Number of points whose two rays are near enough. A function of arrays alone stays compiled when scenes come and go, and
- * compiled code makes no objects of its numbers.
+ * Number of points whose two rays are near enough. A function of arrays alone stays compiled when scenes come and go,
+ * and compiled code makes no objects of its numbers.
  */
 function countSameSide(a: Float64Array, b: Float64Array): number {
   let count = 0;

@@ -136,8 +136,8 @@ async function decode(input: string | Uint8Array, pixels: number): Promise<Image
 }
 
 /**
- * The same numbers as their bits. Code that only moves floats moves these instead: until a loop is compiled, every float
- * that it touches is an object on the heap, and a picture has millions; small integers are none.
+ * The same numbers as their bits. Code that only moves floats moves these instead: until a loop is compiled, every
+ * float that it touches is an object on the heap, and a picture has millions; small integers are none.
  */
 export function bitsOf(data: Float32Array): Int32Array {
   return new Int32Array(data.buffer, data.byteOffset, data.length);

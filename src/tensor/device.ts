@@ -117,11 +117,11 @@ export class Device implements Disposable {
   }
 }
 
+const dtypes: Record<string, DType | undefined> = { Float32Array: 'f32', Int32Array: 'i32', Uint16Array: 'bf16', Uint8Array: 'u8' };
+
+/** By name, not by constructor: arrays that native code or another context made count too. */
 function dtypeOf(array: HostArray): DType {
-  if (array instanceof Float32Array) return 'f32';
-  if (array instanceof Int32Array) return 'i32';
-  if (array instanceof Uint16Array) return 'bf16';
-  if (array instanceof Uint8Array) return 'u8';
+  const dtype = dtypes[Object.prototype.toString.call(array).slice(8, -1)];
+  if (dtype) return dtype;
   throw new ShapeError('tensor: expected a Float32Array, Int32Array, Uint16Array (bf16 bits) or Uint8Array');
 }
-

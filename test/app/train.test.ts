@@ -152,7 +152,7 @@ describe('a run', () => {
     expect(resumed.result!.baseline).toEqual(ended.result!.baseline);
   });
 
-  test('of two inner epochs is not split by an abort', async () => {
+  test('of two inner epochs is taken up again as well', async () => {
     const [whole, settings] = [settingsFor({ innerEpochs: 2, updates: 2, evaluateEvery: 0 }), settingsFor({ innerEpochs: 2, updates: 2, evaluateEvery: 0 })];
     expect((await run(whole)).error).toBeUndefined();
     expect((await run(settings, { abortAt: after(1) })).error).toBeInstanceOf(AbortError);

@@ -287,6 +287,18 @@ describe('tokens', () => {
     expect([...c.slice(8)]).toEqual(angles.map((angle) => Math.fround(Math.cos(angle))));
     expect([...s.slice(8)]).toEqual(angles.map((angle) => Math.fround(Math.sin(angle))));
   });
+
+  test('rotary angles of positions that return, also in a later part and on another axis', async () => {
+    const ids = [0, 2, 5, 1, 5, 2, 0, 2, 2, 1, 0, 5, 0.5, -2, 5];
+    const dims = [4, 6, 2];
+    const { cos, sin } = ropeTables(device, [positionIds(ids.slice(0, 6)), textIds(2), positionIds(ids.slice(6))], dims);
+    const rows = [...ids.slice(0, 6), 0, 0, 0, 0, 0, 0, ...ids.slice(6)];
+    const angles = rows.flatMap((position, i) =>
+      Array.from({ length: dims[i % 3] / 2 }, (_, j) => position * 10000 ** ((-2 * j) / dims[i % 3])),
+    );
+    expect([...(await cos.toFloat32())]).toEqual(angles.map((angle) => Math.fround(Math.cos(angle))));
+    expect([...(await sin.toFloat32())]).toEqual(angles.map((angle) => Math.fround(Math.sin(angle))));
+  });
 });
 
 describe('kontext', () => {

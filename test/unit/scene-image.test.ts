@@ -149,6 +149,19 @@ describe('writing', () => {
     }
   });
 
+  test('bytes become byte / 255, grey in all planes; a window is a copy, the whole the image itself', () => {
+    const ramp = Uint8Array.from({ length: 256 }, (_, i) => i);
+    const unit = [...ramp].map((byte) => Math.fround(byte / 255));
+    const image = fromBytes(ramp, 32, 8, 1);
+    expect([...image.data]).toEqual([...unit, ...unit, ...unit]);
+    // A picture may be a window of a larger buffer.
+    const inside = { ...image, data: Float32Array.of(9, ...image.data, 9).subarray(1, 769) };
+    expect([...cropImage(inside, { left: 30, top: 6, width: 2, height: 2 }).data.slice(2, 6)]).toEqual(
+      [254, 255, 222, 223].map((byte) => unit[byte]),
+    );
+    expect(cropImage(image, { left: 0, top: 0, width: 32, height: 8 })).toBe(image);
+  });
+
   test('NaN and wrong lengths are refused', async () => {
     const image = createImage(2, 2);
     image.data[7] = NaN;

@@ -1,88 +1,27 @@
-/** Invariants of rollouts and updates (method 3.7) on a random tiny editor: what is stored, ratios, clips, KL, groups without variance. */
-import { join } from 'node:path';
-import { loadEditor } from '../../src/app/model';
-import { disposeCondition, Policy } from '../../src/app/train/policy';
-import type { Condition } from '../../src/app/train/policy';
-import { disposeBatches, rollOut } from '../../src/app/train/rollout';
-import type { RolloutBatch, RolloutKey } from '../../src/app/train/rollout';
+/** Invariants of updates (method 3.7): ratios of 1, clips, the guard, the distance to the base, groups without variance, aborts. */
 import type { Judge } from '../../src/app/train/judge';
+import { disposeBatches } from '../../src/app/train/rollout';
+import type { RolloutBatch } from '../../src/app/train/rollout';
 import { runUpdate } from '../../src/app/train/run';
 import type { Run, UpdateFigures } from '../../src/app/train/run';
 import type { TrainSample } from '../../src/app/train/samples';
 import { accumulate } from '../../src/app/train/update';
 import type { StepFigures } from '../../src/app/train/update';
-import { windowStart } from '../../src/app/train/window';
-import { trainSchema, windowRange } from '../../src/config/train';
 import type { TrainSettings } from '../../src/config/train';
 import { guardedLogRatio, logRatio, velocityKl } from '../../src/flow';
-import { createLora } from '../../src/models/lora';
-import type { Lora } from '../../src/models/lora';
-import type { Image } from '../../src/scene';
-import { Device } from '../../src/tensor/device';
 import { mean, mul, randn, scale, sdeCoefficients, sdeReplay, sdeStep, sum } from '../../src/tensor/ops';
 import type { SdeKind, SdeStepOptions } from '../../src/tensor/ops';
 import { AdamW, Ema } from '../../src/tensor/optim';
 import { scope } from '../../src/tensor/scope';
 import { record } from '../../src/tensor/tape';
 import type { Tensor } from '../../src/tensor/tensor';
-import { writeRandomTinyModel } from '../app/tiny-model';
-import { temporaryFolder } from '../scene-fixtures';
 import { normals, relative } from './flux-fixtures';
+import { device, group, lora, move, policy, rolled, settingsFor, signal, task, useTinyPolicy } from './train-fixtures';
 
-const device = Device.open('cpu');
-const root = temporaryFolder();
-const side = 32;
-const signal = new AbortController().signal;
-const group = 4;
+useTinyPolicy();
+
 /** Relative deviations of gradients: worst seen 4.1e-7, and 1.8e-4 where the factors of products are rounded to bf16. */
 const gradientLimit = { f32: 4.3e-7, bf16: 1.9e-4 };
-const key: RolloutKey = { update: 0, group: 0, start: 1 };
-let policy: Policy;
-let condition: Condition;
-let lora: Lora;
-
-const picture = (seed: number): Image => ({ width: side, height: side, data: normals(3 * side * side, seed, 0.1).map((x) => 0.5 + x) });
-const roles = { targets: [0, 1], contexts: [] };
-const task = { instruction: 'make it night', before: [picture(1), picture(2)], cells: [3, 7], roles, contexts: [] };
-
-beforeAll(async () => {
-  const model = await writeRandomTinyModel(join(root, 'model'), device);
-  policy = await Policy.open(await loadEditor(model, device), {});
-  condition = await policy.condition(task);
-  // The network keeps the rotary tables of a geometry it has seen.
-  disposeBatches((await rolled(settingsFor())).batches);
-});
-beforeEach(() => {
-  device.matmulPrecision = 'f32';
-  lora = createLora(device, policy.model.weights.registered(), { rank: 4, seed: 3 }).train();
-});
-afterEach(() => lora.dispose());
-afterAll(() => {
-  disposeCondition(condition);
-  policy.editor.dispose();
-  device.dispose();
-});
-
-function settingsFor(given: object = {}): TrainSettings {
-  return trainSchema.parse({
-    out: 'unused', data: { world: {} }, views: 2, group, steps: 6, window: { size: 2 }, noiseLevel: 0.3, groupsPerUpdate: 1,
-    evaluateEvery: 0, ...given,
-  });
-}
-
-/** Moves the adapter away from the base: B, too, is no longer 0. */
-function move(std: number, seed = 5): void {
-  for (const parameter of lora.parameters().values()) {
-    parameter.write(normals(parameter.size, seed++, std));
-  }
-}
-
-async function rolled(settings: TrainSettings, at = key): Promise<{ batches: RolloutBatch[]; latents: Float32Array }> {
-  const { batches, latents } = await rollOut(policy, condition, settings, at, signal);
-  const values = await latents.toFloat32();
-  latents.dispose();
-  return { batches, latents: values };
-}
 
 /** Gradients that `accumulate` adds up for some batches, in the order of the adapter's parameters, one after the other. */
 async function accumulated(
@@ -134,99 +73,6 @@ async function flat(of: ReadonlyMap<Tensor, Tensor>): Promise<number[]> {
 const largest = (values: readonly number[]): number => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 /** Σ_b weights[b] · values[b], of a tensor [B]. */
 const weighted = (values: Tensor, weights: readonly number[]): Tensor => sum(mul(values, device.tensor(Float32Array.from(weights))));
-const bits = (values: Float32Array): Buffer => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-
-describe('a rollout', () => {
-  it.each([1, 2, 3])('stores the steps of its window only, from start %d', async (start) => {
-    const before = device.memory().liveTensors;
-    const { batches } = await rolled(settingsFor({ window: { size: 2, first: 1, last: 3 } }), { ...key, start });
-    expect(batches.map(({ first, size, steps }) => [first, size, steps.map(({ step }) => step)])).toEqual([[0, group, [start, start + 1]]]);
-    const sigmas = policy.sigmas(6, condition);
-    for (const { step, options, x } of batches[0].steps) {
-      expect(options).toMatchObject({ kind: 'flow_sde', sigma: sigmas[step], sigmaNext: sigmas[step + 1], sigmaMax: sigmas[1] });
-      expect(x.shape).toEqual([group, condition.targetTokens, policy.channels]);
-      expect(x.dtype).toBe('f32');
-    }
-    // What one step led to is where the next begins.
-    const [one, two] = batches[0].steps;
-    expect(bits(await two.x.toFloat32()).equals(bits(await one.next.toFloat32()))).toBe(true);
-    disposeBatches(batches);
-    expect(device.memory().liveTensors).toBe(before);
-  });
-
-  it('has one prefix for the group and a window of its own for every rollout', async () => {
-    const { batches, latents } = await rolled(settingsFor());
-    const from = await batches[0].steps[0].x.toFloat32();
-    const length = from.length / group;
-    const rollout = (all: Float32Array, i: number): Buffer => bits(all.slice(i * length, (i + 1) * length));
-    for (let i = 1; i < group; i++) {
-      expect(rollout(from, i).equals(rollout(from, 0))).toBe(true);
-      for (let j = 0; j < i; j++) expect(rollout(latents, i).equals(rollout(latents, j))).toBe(false);
-    }
-    disposeBatches(batches);
-  });
-
-  it.each([
-    ['shared', 'independent'],
-    ['shared', 'shared'],
-    ['independent', 'independent'],
-    ['independent', 'shared'],
-  ])('is the same but for rounding however the group is cut into batches: group noise %s, views %s', async (groupNoise, noise) => {
-    const whole = await rolled(settingsFor({ groupNoise, noise }));
-    disposeBatches(whole.batches);
-    for (const batch of [1, 2, 3]) {
-      const cut = await rolled(settingsFor({ groupNoise, noise, batch }));
-      expect(cut.batches.map(({ size }) => size)).toEqual({ 1: [1, 1, 1, 1], 2: [2, 2], 3: [3, 1] }[batch]);
-      // The same noise; but products of another number of rows round differently. Worst seen 1.94e-7.
-      expect(relative(cut.latents, whole.latents)).toBeLessThan(2.1e-7);
-      disposeBatches(cut.batches);
-    }
-  });
-
-  it('draws other noise for other groups, updates and seeds', async () => {
-    const seen = new Set<string>();
-    for (const [at, seed] of [[key, 0], [{ ...key, group: 1 }, 0], [{ ...key, update: 1 }, 0], [key, 1]] as const) {
-      const { batches, latents } = await rolled(settingsFor({ seed }), at);
-      disposeBatches(batches);
-      seen.add(bits(latents).toString('base64'));
-    }
-    expect(seen.size).toBe(4);
-  });
-});
-
-describe('windows', () => {
-  it('stay between the first and the last step', () => {
-    for (const steps of [4, 6, 12, 28]) {
-      for (const size of [1, 2, 4]) {
-        for (const mode of ['random', 'progressive']) {
-          if (size > steps - 2) continue;
-          const settings = settingsFor({ steps, window: { size, mode, every: 3 } });
-          const [first, last] = windowRange(settings);
-          const starts = Array.from({ length: 200 }, (_, update) => windowStart(settings, update, update % 4));
-          expect(Math.min(...starts)).toBe(first);
-          expect(Math.max(...starts)).toBe(last);
-          expect(first).toBeGreaterThanOrEqual(1);
-          expect(last + size - 1).toBeLessThanOrEqual(steps - 2);
-        }
-      }
-    }
-  });
-
-  it('of twelve steps and four begin at 1 or 2; a progressive one goes through all and starts over', () => {
-    expect(windowRange(settingsFor({ steps: 12, window: { size: 4 } }))).toEqual([1, 2]);
-    const settings = settingsFor({ steps: 12, window: { size: 4, mode: 'progressive', every: 25 } });
-    const starts = Array.from({ length: 200 }, (_, update) => windowStart(settings, update, 3));
-    expect(starts).toEqual(Array.from({ length: 200 }, (_, update) => 1 + (Math.floor(update / 25) % 7)));
-  });
-
-  it.each([
-    [{ size: 5 }, /5 stochastic steps do not fit/],
-    [{ size: 2, first: 0 }, /the first step \(0\) must stay deterministic/],
-    [{ size: 2, first: 3, last: 2 }, /lies before first = 3/],
-    [{ size: 2, last: 4 }, /a window of 2 at step 4 reaches the last of 6 steps/],
-    [{ size: 2, first: 4 }, /reaches the last of 6 steps/],
-  ])('%j is refused', (window, message) => expect(() => settingsFor({ window })).toThrow(message));
-});
 
 describe('on the policy that made the rollouts', () => {
   const kinds: SdeKind[] = ['flow_sde', 'flow_sde_cp', 'cps', 'dance'];
@@ -386,11 +232,14 @@ describe('the distance to the base', () => {
   });
 });
 
-describe('a group without variance', () => {
-  const sample: TrainSample = {
-    id: 'one', instruction: task.instruction, before: task.before, cameras: [], cells: task.cells, anchor: { view: 0, picture: task.before[0] },
-  };
+const sample: TrainSample = {
+  id: 'one', instruction: task.instruction, before: task.before, cameras: [], cells: task.cells, anchor: { view: 0, picture: task.before[0] },
+};
 
+/** The adapter's parameters, where gradients would stand. */
+const own = (): Map<Tensor, Tensor> => new Map([...lora.parameters().values()].map((parameter) => [parameter, parameter]));
+
+describe('a group without variance', () => {
   /** One update on groups that a judge gives these values. */
   async function update(settings: TrainSettings, values: readonly (readonly number[])[]): Promise<{ figures: UpdateFigures; moved: number }> {
     const optimizer = new AdamW(lora.parameters(), {});
@@ -404,11 +253,11 @@ describe('a group without variance', () => {
       trained: { device, lora, optimizer, ema },
       source: { description: 'one sample', sample: () => Promise.resolve(sample) },
     };
-    const before = await flat(new Map([...lora.parameters().values()].map((parameter) => [parameter, parameter])));
+    const before = await flat(own());
     const live = device.memory().liveTensors;
     const figures = await runUpdate(run, 0, () => undefined);
     expect(device.memory().liveTensors).toBe(live);
-    const after = await flat(new Map([...lora.parameters().values()].map((parameter) => [parameter, parameter])));
+    const after = await flat(own());
     optimizer.dispose();
     ema.dispose();
     return { figures, moved: largest(after.map((value, i) => value - before[i])) };
@@ -431,14 +280,48 @@ describe('a group without variance', () => {
     expect(alone.moved).toBeGreaterThan(0);
     expect(beside.figures.gradientNorm / (alone.figures.gradientNorm / 2)).toBeCloseTo(1, 6);
   });
+});
 
-  it('an update that begins after an abort gives up and leaves the adapter and no tensor', async () => {
-    const live = device.memory().liveTensors;
-    const run = {
-      settings: settingsFor(), policy, terms: [], signal: AbortSignal.abort(),
+describe('an abort', () => {
+  const judge = { judge: () => Promise.resolve([{ name: 'given', weight: 1, values: [0, 1, 2, 4], floor: 1e-3 }]) };
+
+  /** An update that is aborted in `at`; gives its steps and how far the adapter moved. */
+  async function aborted(at: 'judge' | 'step' | 'start'): Promise<{ error: unknown; steps: number; moved: number }> {
+    const controller = new AbortController();
+    if (at === 'start') controller.abort();
+    const optimizer = new AdamW(lora.parameters(), {});
+    const ema = new Ema(lora.parameters(), 0.9);
+    const step = optimizer.step.bind(optimizer);
+    optimizer.step = (...given) => {
+      step(...given);
+      if (at === 'step') controller.abort();
+    };
+    const run: Run = {
+      settings: settingsFor({ innerEpochs: 3 }), policy, terms: [], signal: controller.signal,
+      judge: { judge: () => (at === 'judge' && controller.abort(), judge.judge()) } as unknown as Judge,
+      trained: { device, lora, optimizer, ema },
       source: { description: 'one sample', sample: () => Promise.resolve(sample) },
-    } as unknown as Run;
-    await expect(runUpdate(run, 0, () => undefined)).rejects.toMatchObject({ name: 'AbortError' });
+    };
+    const before = await flat(own());
+    const live = device.memory().liveTensors;
+    const error = await runUpdate(run, 0, () => undefined).then(() => undefined, (thrown: unknown) => thrown);
     expect(device.memory().liveTensors).toBe(live);
+    const after = await flat(own());
+    const steps = optimizer.updates;
+    optimizer.dispose();
+    ema.dispose();
+    return { error, steps, moved: largest(after.map((value, i) => value - before[i])) };
+  }
+
+  it.each(['start', 'judge'] as const)('before the first step (%s) ends the update and leaves the adapter as it was', async (at) => {
+    const { error, steps, moved } = await aborted(at);
+    expect(error).toMatchObject({ name: 'AbortError' });
+    expect([steps, moved]).toEqual([0, 0]);
+  });
+
+  it('after the first of several inner epochs lets the update finish: half of one could not be taken up again', async () => {
+    const { error, steps, moved } = await aborted('step');
+    expect([error, steps]).toEqual([undefined, 3]);
+    expect(moved).toBeGreaterThan(0);
   });
 });

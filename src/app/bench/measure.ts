@@ -4,12 +4,23 @@ import { AbortError } from '../../binding/errors';
 import type { BenchCase } from '../../report/bench-report';
 import type { Device } from '../../tensor/device';
 
-const warmUps = 2;
-const fewestSamples = 3;
 const mostSamples = 2000;
 
-/** Sorted milliseconds of `sample` calls: warm-up, then until `seconds` are spent, at least three. @throws AbortError */
-export async function timesOf(sample: () => Promise<number>, seconds: number, signal: AbortSignal): Promise<number[]> {
+/** Calls without a time, and the fewest that are timed. */
+export interface Repeats {
+  warmUps: number;
+  fewest: number;
+}
+
+const usual: Repeats = { warmUps: 2, fewest: 3 };
+
+/** Sorted milliseconds of `sample` calls: warm-up, then until `seconds` are spent, at least `fewest`. @throws AbortError */
+export async function timesOf(
+  sample: () => Promise<number>,
+  seconds: number,
+  signal: AbortSignal,
+  { warmUps, fewest }: Repeats = usual,
+): Promise<number[]> {
   const times: number[] = [];
   const poll = (): void => {
     if (signal.aborted) throw new AbortError();
@@ -19,7 +30,7 @@ export async function timesOf(sample: () => Promise<number>, seconds: number, si
     await sample();
   }
   const stop = performance.now() + 1000 * seconds;
-  while (times.length < fewestSamples || (performance.now() < stop && times.length < mostSamples)) {
+  while (times.length < fewest || (performance.now() < stop && times.length < mostSamples)) {
     poll();
     times.push(await sample());
   }

@@ -23,6 +23,9 @@ import { quantiles, timesOf } from './measure';
 const phases = ['scenes', 'conditions', 'rollouts', 'decode', 'verifier', 'rest', 'update'] as const;
 type Phase = (typeof phases)[number];
 
+/** An update takes seconds: it warms up by itself. */
+const repeats = { warmUps: 1, fewest: 2 };
+
 /** Milliseconds by phase: whatever runs belongs to the phase entered last. */
 class PhaseClock {
   readonly ms = new Map<Phase, number>();
@@ -85,7 +88,7 @@ async function measured(context: BenchContext, run: Run, products: MatmulPrecisi
     samples.push({ total, parts: clock.take() });
     return total;
   };
-  const times = await timesOf(sample, settings.seconds, signal);
+  const times = await timesOf(sample, settings.seconds, signal, repeats);
   const ms = quantiles(times);
   // The parts of one update, the median one, so that they add up.
   const { parts } = samples.find(({ total }) => total === ms.p50)!;
@@ -102,42 +105,44 @@ async function measured(context: BenchContext, run: Run, products: MatmulPrecisi
   };
 }
 
+/** Times updates of a training on procedural scenes. */
+export async function updateCases(context: BenchContext, settings: TrainSettings): Promise<BenchCase[]> {
+  const { device, dtype, signal } = context;
+  using editor = await loadEditor(settings.model, device, { dtype, seed: settings.seed, signal });
+  const verifier = await editor.verifier();
+  if (!verifier || editor.settings.view_size === undefined) {
+    throw new ConfigError(`train-update: ${editor.name} must have a verifier and a view size of its own, as tiny has`);
+  }
+  const policy = await Policy.open(editor, {});
+  const terms = await buildRewards(settings.rewards, signal);
+  let lora: Lora | undefined;
+  let optimizer: AdamW | undefined;
+  let ema: Ema | undefined;
+  try {
+    lora = createLora(device, policy.model.weights.registered(), { ...settings.adapter, seed: settings.seed }).train();
+    const parameters = lora.parameters();
+    optimizer = new AdamW(parameters, settings.optimizer);
+    ema = new Ema(parameters, settings.ema.decay);
+    const trained = { device, lora, optimizer, ema };
+    const source = await openSource(settings, policy, lora, signal);
+    const run: Run = { settings, policy, trained, judge: new Judge(verifier, settings), terms: [...terms, order], source, signal };
+    const clock = new PhaseClock();
+    watch(run, clock);
+    const cases: BenchCase[] = [];
+    // bf16 networks have one precision; f32 networks may round the operands of their products.
+    for (const products of dtype === 'bf16' ? (['bf16'] as const) : (['f32', 'bf16'] as const)) {
+      cases.push(await measured(context, run, products, clock));
+    }
+    return cases;
+  } finally {
+    device.matmulPrecision = 'f32';
+    for (const owned of [ema, optimizer, lora]) owned?.dispose();
+    await disposeRewards(terms);
+  }
+}
+
 export const trainUpdateBench: Bench = {
   name: 'train-update',
   describe: "one update of the demo's training with --model",
-  run: async (context) => {
-    const { device, dtype, signal } = context;
-    const settings = updateSettings(context.settings.model, context.settings.seed);
-    using editor = await loadEditor(settings.model, device, { dtype, seed: settings.seed, signal });
-    const verifier = await editor.verifier();
-    if (!verifier || editor.settings.view_size === undefined) {
-      throw new ConfigError(`train-update: ${editor.name} must have a verifier and a view size of its own, as tiny has`);
-    }
-    const policy = await Policy.open(editor, {});
-    const terms = await buildRewards(settings.rewards, signal);
-    let lora: Lora | undefined;
-    let optimizer: AdamW | undefined;
-    let ema: Ema | undefined;
-    try {
-      lora = createLora(device, policy.model.weights.registered(), { ...settings.adapter, seed: settings.seed }).train();
-      const parameters = lora.parameters();
-      optimizer = new AdamW(parameters, settings.optimizer);
-      ema = new Ema(parameters, settings.ema.decay);
-      const trained = { device, lora, optimizer, ema };
-      const source = await openSource(settings, policy, lora, signal);
-      const run: Run = { settings, policy, trained, judge: new Judge(verifier, settings), terms: [...terms, order], source, signal };
-      const clock = new PhaseClock();
-      watch(run, clock);
-      const cases: BenchCase[] = [];
-      // bf16 networks have one precision; f32 networks may round the operands of their products.
-      for (const products of dtype === 'bf16' ? (['bf16'] as const) : (['f32', 'bf16'] as const)) {
-        cases.push(await measured(context, run, products, clock));
-      }
-      return cases;
-    } finally {
-      device.matmulPrecision = 'f32';
-      for (const owned of [ema, optimizer, lora]) owned?.dispose();
-      await disposeRewards(terms);
-    }
-  },
+  run: (context) => updateCases(context, updateSettings(context.settings.model, context.settings.seed)),
 };
