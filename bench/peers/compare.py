@@ -5,9 +5,10 @@
 Each case is run by both sides alternately (A B A B …), `rounds` slots each; the medians over all samples are printed, and
 the median of the slots' ratios (above 1: ours is faster), since a shared machine drifts. The networks' outputs, and the
 gradients of the training cases, are compared first: equal within 2e-4 of the largest value, or the case fails.
-`train-update` is the transformer's share of one update of the demo's training, in f32; `-mixed` rounds the operands of products to
-bf16 on both sides, `-autocast` puts torch's whole network under autocast to bf16. Its parts are printed below it.
-`--cpu` counts processor time instead of time passed (parts keep the latter): with one thread, what a busy machine can still tell.
+`train-update` is the transformer's share of one update of the demo's training, in f32; `-mixed` rounds the operands of
+products to bf16 on both sides, `-autocast` puts torch's whole network under autocast to bf16. Its parts are printed below it.
+`--cpu` counts processor time instead of time passed (parts keep the latter): with one thread, what a busy machine can
+still tell.
 """
 import argparse
 import json
@@ -24,7 +25,7 @@ parser.add_argument('--rounds', type=int, default=5)
 parser.add_argument('--seconds', type=float, default=0.5)
 parser.add_argument('--filter', default='')
 parser.add_argument('--json')
-parser.add_argument('--cpu', action='store_true', help='compare processor time: for one thread on a machine that others use')
+parser.add_argument('--cpu', action='store_true', help='compare processor time: for one thread on a busy machine')
 parser.add_argument('--ops', action='store_true', help="show our side's most costly ops of each network")
 options = parser.parse_args()
 now = time.process_time if options.cpu else time.perf_counter
@@ -107,13 +108,12 @@ def case_data(ours, base):
 
 
 def update(ours, name):
-    """The twin of an update from the same noise: latents, ratios, distances, gradients and the forwards must be ours."""
+    """The twin of an update from the same noise: latents, ratios, gradients and number of forwards must be ours."""
     data, config = case_data(ours, 'train-update')
     twin = TrainUpdate(part(data, 'weight.'), part(data, 'lora.'), part(data, 'input.'), config)
     check(name, part(data, 'output.'), twin.repeat())
     check(name, part(data, 'grad.'), {key: weight.grad for key, weight in twin.adapters.items()})
-    if name.endswith('-autocast'):
-        twin.autocast_to_bf16()
+    twin.autocast = name.endswith('-autocast')
     return twin.run
 
 

@@ -1,5 +1,5 @@
-// The transformer's share of one update of the demo's training, on random networks: rollouts of all groups, then scoring, backward
-// and the optimiser's step. The project's own functions run; scenes, decoding and verification are left out.
+// The transformer's share of one update of the demo's training, on random networks: rollouts of all groups, then scoring,
+// backward and the optimiser's step. The project's own functions run; scenes, decoding and verification are left out.
 const tinyBias = 0.02;
 
 export async function trainUpdate(load, device) {
@@ -63,7 +63,9 @@ export async function trainUpdate(load, device) {
     for (const sum of sums.values()) scaleInPlace(sum, 0);
     const figures = [];
     for (const { batches } of groups) {
-      for (const batch of batches) figures.push(await accumulate(policy, lora, batch, advantages, settings, share, sums));
+      for (const batch of batches) {
+        figures.push(await accumulate(policy, lora, batch, advantages, settings, share, sums));
+      }
     }
     return { sums, figures };
   }
@@ -129,9 +131,6 @@ export async function trainUpdate(load, device) {
   const { clip, kl, noiseLevel } = settings;
   const sigmas = policy.sigmas(settings.steps, conditions[0]);
   const { default_guidance: guidance } = editor.settings;
-  return {
-    config: { ...editor.config, targetTokens, sigmas, guidance, size, window, clip, kl, noiseLevel, share, advantages, optimizer: rates },
-    run,
-    data,
-  };
+  const chosen = { guidance, size, window, clip, kl, noiseLevel, optimizer: rates };
+  return { config: { ...editor.config, ...chosen, targetTokens, sigmas, share, advantages }, run, data };
 }

@@ -1,8 +1,8 @@
 // The project's side of the comparison with PyTorch (compare.py starts it): reads commands on stdin, one a line, answers each
 // with one JSON line.
 //   data CASE FILE    writes the network's parameters, inputs and results as safetensors, for the check of equal outputs
-//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...], "cpu": [...]}: time passed and processor time;
-//                     of an update also "parts": [{...}, ...]
+//   time CASE SEC     runs the case for that long after a warm-up -> {"ms": [...], "cpu": [...]}: time passed, processor
+//                     time; of an update also "parts": [{...}, ...]
 //   ops CASE          the ten most costly ops of one run -> {"ops": [...]}
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
@@ -125,8 +125,8 @@ for (const dtype of ['f32', 'bf16']) {
 let current = { name: '' };
 /** Keeps one case at a time: the last one's tensors are freed when it is dropped. */
 async function caseOf(full) {
-  // "-mixed": f32 networks with products of operands rounded to bf16, as torch's matmul precision "medium". "-autocast": the same
-  // here, beside torch's autocast to bf16.
+  // "-mixed": f32 networks with products of operands rounded to bf16, as torch's matmul precision "medium". "-autocast": the
+  // same here, beside torch's autocast to bf16.
   const name = full.replace(/-(mixed|autocast)$/, '');
   device.matmulPrecision = name === full ? 'f32' : 'bf16';
   if (current.name !== name) current = { name, ...(await makers[name]()) };
@@ -158,7 +158,8 @@ async function answer([command, name, argument]) {
   const taken = [];
   const stop = performance.now() + 1000 * Number(argument);
   while (taken.length < 2 || performance.now() < stop) taken.push(await timed(run));
-  return { ms: taken.map(({ ms }) => ms), cpu: taken.map(({ cpu }) => cpu), parts: taken.map(({ parts }) => parts).filter(Boolean) };
+  const parts = taken.map((one) => one.parts).filter(Boolean);
+  return { ms: taken.map(({ ms }) => ms), cpu: taken.map(({ cpu }) => cpu), parts };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -47,18 +47,12 @@ class TrainUpdate:
         self.autocast = False
         self.calls = []
 
-    def autocast_to_bf16(self):
-        self.autocast = True
-        # Autocast would cast the frozen matrices at every forward.
-        for name, weight in self.model.w.items():
-            if weight.dim() == 2:
-                self.model.w[name] = weight.bfloat16()
-
     def velocity(self, x, sigma, group):
         batch = x.shape[0]
         self.calls.append(batch)
-        inputs = {'image': torch.cat([x, group['reference']], 1), 'text': group['text'], 'pooled': group['pooled'], 'ids': group['ids'],
-                  'timestep': torch.full((batch,), sigma), 'guidance': torch.full((batch,), self.c['guidance'])}
+        inputs = {name: group[name] for name in ('text', 'pooled', 'ids')}
+        inputs |= {'image': torch.cat([x, group['reference']], 1), 'timestep': torch.full((batch,), sigma),
+                   'guidance': torch.full((batch,), self.c['guidance'])}
         with torch.autocast('cpu', torch.bfloat16, enabled=self.autocast):
             velocity = self.model.forward(inputs, self.c['targetTokens'])
         return velocity.float()
@@ -139,5 +133,6 @@ class TrainUpdate:
         self.optimizer.zero_grad()
         outputs = {}
         for g, (ratio, kl) in enumerate(self.accumulate(rollouts)):
-            outputs |= {f'{g}.latents': rollouts[g]['latents'], f'{g}.ratio': torch.tensor(ratio), f'{g}.kl': torch.tensor(kl)}
+            outputs[f'{g}.latents'] = rollouts[g]['latents']
+            outputs |= {f'{g}.ratio': torch.tensor(ratio), f'{g}.kl': torch.tensor(kl)}
         return outputs | {'forwards': torch.tensor(forwards + self.calls, dtype=torch.float32)}

@@ -24,6 +24,6 @@ export function shiftMu(targetTokens: number, line: ShiftLine = fluxShift): numb
 export function flowSigmas(steps: number, mu: number): number[] {
   if (!Number.isInteger(steps) || steps < 1) throw new ConfigError(`flow schedule: expected at least one step, got ${steps}`);
   const shift = Math.exp(mu);
-  const sigmas = Array.from({ length: steps }, (_, i) => shift / (shift + 1 / (1 - i / steps) - 1));
+  const sigmas = Array.from({ length: steps }, (_, i) => shift / (shift + (1 / (1 - i / steps) - 1)));
   return [...sigmas, 0];
 }

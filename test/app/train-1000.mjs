@@ -42,13 +42,13 @@ try {
     if (event.step === at || event.step % 50 === 0 || event.step === updates) {
       collectGarbage();
       rssMb.set(event.step, process.memoryUsage().rss / 2 ** 20);
+      console.log(`${event.step}: ${rssMb.get(event.step).toFixed(1)} MiB, ${((performance.now() - begun) / 1000).toFixed(0)} s`);
     }
   }
   const { stopped, updates: done } = next.value;
   const metrics = readFileSync(join(root, 'run', 'metrics.jsonl'), 'utf8');
   const broken = (metrics.match(/"(NaN|-?Infinity)"/g) ?? []).length;
   const growth = rssMb.get(updates) / rssMb.get(at) - 1;
-  console.log([...rssMb].map(([step, mb]) => `${step}: ${mb.toFixed(1)}`).join(', ') + ' MiB');
   console.log(
     `${done} updates in ${((performance.now() - begun) / 1000).toFixed(0)} s; resident memory ${rssMb.get(at)?.toFixed(1)} MiB after ${at}, ` +
       `${rssMb.get(updates)?.toFixed(1)} MiB after ${updates} (${(100 * growth).toFixed(1)} %)`,

@@ -17,7 +17,7 @@ import { normals } from './flux-fixtures';
 
 export const device = Device.open('cpu');
 const side = 32;
-export const signal = new AbortController().signal;
+export const signal: AbortSignal = new AbortController().signal;
 export const group = 4;
 export const key: RolloutKey = { update: 0, group: 0, start: 1 };
 /** What a test works on: bindings that follow. */

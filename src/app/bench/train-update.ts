@@ -1,4 +1,4 @@
-/** Bench `train-update`: one whole update of the demo's training, from scenes to the optimiser's step, in rollouts per second. */
+/** Bench `train-update`: one whole update of the demo's training, from scenes to the optimiser's step, in rollouts/s. */
 import { performance } from 'node:perf_hooks';
 import { ConfigError } from '../../binding/errors';
 import type { TrainSettings } from '../../config/train';
@@ -47,8 +47,13 @@ class PhaseClock {
   }
 }
 
-/** Untrained networks may judge all rollouts alike, and a group without variance is not scored: this sees to it that all are. */
-const order: RewardTerm = { name: 'order', weight: 1, floor: () => 0, score: ({ rollouts }) => rollouts.map((_, i) => i) };
+/** Untrained networks may judge all rollouts alike, and a group without variance is not scored: so that all are. */
+const order: RewardTerm = {
+  name: 'order',
+  weight: 1,
+  floor: () => 0,
+  score: ({ rollouts }) => rollouts.map((_, i) => i),
+};
 
 /** Settings of the demo's anchor-guided training. */
 export function updateSettings(model: string, seed: number): TrainSettings {
@@ -75,7 +80,12 @@ function watch({ policy, judge, source }: Run, clock: PhaseClock): void {
   judge.judge = (...of) => during('verifier', 'rest', () => judged(...of));
 }
 
-async function measured(context: BenchContext, run: Run, products: MatmulPrecision, clock: PhaseClock): Promise<BenchCase> {
+async function measured(
+  context: BenchContext,
+  run: Run,
+  products: MatmulPrecision,
+  clock: PhaseClock,
+): Promise<BenchCase> {
   const { device, dtype, settings, signal } = context;
   const { group, groupsPerUpdate, steps, window } = run.settings;
   const samples: { total: number; parts: Map<Phase, number> }[] = [];
@@ -100,7 +110,10 @@ async function measured(context: BenchContext, run: Run, products: MatmulPrecisi
     shape: `${groupsPerUpdate} groups of ${group}, ${steps} steps, ${window.size} trained`,
     ms,
     samples: times.length,
-    figures: { 'rollouts/s': (1000 * rollouts) / ms.p50, 'rollouts/s of the transformer alone': (1000 * rollouts) / part('rollouts', 'update') },
+    figures: {
+      'rollouts/s': (1000 * rollouts) / ms.p50,
+      'rollouts/s of the transformer alone': (1000 * rollouts) / part('rollouts', 'update'),
+    },
     parts: Object.fromEntries(phases.map((phase) => [phase, part(phase)])),
   };
 }
@@ -125,7 +138,8 @@ export async function updateCases(context: BenchContext, settings: TrainSettings
     ema = new Ema(parameters, settings.ema.decay);
     const trained = { device, lora, optimizer, ema };
     const source = await openSource(settings, policy, lora, signal);
-    const run: Run = { settings, policy, trained, judge: new Judge(verifier, settings), terms: [...terms, order], source, signal };
+    const judge = new Judge(verifier, settings);
+    const run: Run = { settings, policy, trained, judge, terms: [...terms, order], source, signal };
     const clock = new PhaseClock();
     watch(run, clock);
     const cases: BenchCase[] = [];

@@ -58,6 +58,7 @@ export async function exportEditor(folder: OutputFolder, model: TinyEditor, toke
     default_steps: 12,
     default_guidance: 2.5,
     view_size: viewSize,
+    group_views: 3,
     view_aspect: 1,
   });
   await folder.writeJson('text_encoder/config.json', {

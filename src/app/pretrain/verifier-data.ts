@@ -45,6 +45,8 @@ export interface SetOptions {
   disagreement?: Disagreement | 'none';
   /** All views show the first of the looks that would otherwise disagree: the same set without its disagreement. */
   agree?: boolean;
+  /** As many views, drawn, have a look of their own each; the others share one (floor and object). */
+  independent?: number;
   /** Noise, blur and gains that training pictures get. */
   augment: boolean;
   /** Keeps what was traced: tracing a scene costs more than drawing it once more under another look. */
@@ -116,13 +118,18 @@ function draw(
   kind: Disagreement | 'none',
   frame: RenderSize,
   rng: Rng,
-  { renderer, views, agree = false }: SetOptions,
+  { renderer, views, agree = false, independent }: SetOptions,
 ): { pictures: Float32Array[]; difference: Float32Array[] } {
   const pixels = frame.width * frame.height;
   const { ids } = traced;
   const same = kind === 'none' || kind === 'foreign' || kind === 'duplicate';
-  const looks = same ? commonLook(scene, ids, rng) : drawLooks(scene, kind, ids, rng);
-  const assigned = agree ? new Array<number>(views).fill(0) : assignLooks(looks.length, views, rng);
+  const looks = same ? commonLook(scene, ids, rng) : drawLooks(scene, kind, ids, rng, independent === undefined ? undefined : Infinity);
+  const assigned =
+    independent !== undefined
+      ? someIndependent(looks.length, views, independent, rng)
+      : agree
+        ? new Array<number>(views).fill(0)
+        : assignLooks(looks.length, views, rng);
   const bytes = traced.samples.length / views;
   const difference: Float32Array[] = [];
   const pictures = assigned.map((own, v) => {
@@ -152,9 +159,9 @@ function commonLook(scene: ProceduralScene, ids: Int32Array, rng: Rng): Look[] {
 }
 
 /** Two to four looks that differ in one respect, the original among them in half of the sets. */
-function drawLooks(scene: ProceduralScene, kind: AppearanceDisagreement, ids: Int32Array, rng: Rng): Look[] {
-  const count = 2 + rng.weighted([3, 1, 1]);
-  const blend = rng.chance(0.2) ? rng.range(0.3, 1) : 1;
+function drawLooks(scene: ProceduralScene, kind: AppearanceDisagreement, ids: Int32Array, rng: Rng, all?: number): Look[] {
+  const count = all ?? 2 + rng.weighted([3, 1, 1]);
+  const blend = all === undefined && rng.chance(0.2) ? rng.range(0.3, 1) : 1;
   const changed = shuffled(changedLooks(scene, kind, ids, rng), rng);
   const first = rng.chance(0.5) ? { scene, blend: 1 } : changed.pop()!;
   return [first, ...changed.slice(0, count - 1).map((look) => ({ ...look, blend }))];
@@ -204,6 +211,14 @@ function assignLooks(count: number, views: number, rng: Rng): number[] {
   const drawn = all.map(() => rng.int(count));
   if (drawn.every((look) => look === drawn[0])) drawn[rng.int(views)] = (drawn[0] + 1) % count;
   return drawn;
+}
+
+/** `count` of the views show a look drawn for each, the others the first. */
+function someIndependent(looks: number, views: number, count: number, rng: Rng): number[] {
+  const order = shuffled(Array.from({ length: views }, (_, v) => v), rng);
+  const assigned = new Array<number>(views).fill(0);
+  order.slice(0, count).forEach((v) => (assigned[v] = 1 + rng.int(looks - 1)));
+  return assigned;
 }
 
 function render(

@@ -266,6 +266,28 @@ export async function evaluateVerifier(
   return figures;
 }
 
+/**
+ * Mean log depth confidence of nine views of which 0 … 9 were edited independently, over held-out scenes: RL3DEdit's acceptance test
+ * of a verifier (its figure 5). It must fall.
+ */
+export async function confidenceByIndependent(
+  model: Vggt,
+  device: Device,
+  { scenes, kind, views = 9, renderer = nativeRenderer() }: { scenes: number; kind: 'floor' | 'object'; views?: number; renderer?: NativeRenderer },
+): Promise<number[]> {
+  const { img_size: size } = model.config;
+  const totals = new Array<number>(views + 1).fill(0);
+  for (let i = 0; i < scenes; i++) {
+    const sets = totals.map((_, independent) =>
+      drawSet(seedOf('val', i), new Rng(i, stream.evaluation), { renderer, size, views, disagreement: kind, independent, augment: false }),
+    );
+    const { depthConf } = await read(model, upload(device, sets, size));
+    const perSet = depthConf.length / sets.length;
+    totals.forEach((_, k) => (totals[k] += confidenceReward(depthConf.subarray(k * perSet, (k + 1) * perSet), views).meanLog / scenes));
+  }
+  return totals;
+}
+
 interface Reading {
   depth: Float32Array;
   depthConf: Float32Array;
