@@ -99,6 +99,8 @@ export const trainSchema = z
       .strictObject({
         learningRate: positive().max(10).default(3e-4),
         warmup: z.number().int().min(0).default(0),
+        /** Share of the run after which the rate falls linearly to a tenth (1: never). */
+        decayFrom: z.number().min(0).max(1).default(1),
         beta1: z.number().min(0).max(0.9999).default(0.9),
         beta2: z.number().min(0).max(0.99999).default(0.999),
         weightDecay: z.number().min(0).max(1).default(1e-4),

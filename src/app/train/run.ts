@@ -177,8 +177,13 @@ async function clipped(sums: Map<Tensor, Tensor>, limit: number): Promise<number
   return norm;
 }
 
-function learningRate({ optimizer }: TrainSettings, update: number): number {
-  return optimizer.learningRate * Math.min(1, (update + 1) / Math.max(1, optimizer.warmup));
+/** Up over the warm-up, then flat, then down to a tenth at the last update. */
+export function learningRate({ optimizer, updates }: TrainSettings, update: number): number {
+  const { learningRate: peak, warmup, decayFrom } = optimizer;
+  const up = Math.min(1, (update + 1) / Math.max(1, warmup));
+  const progress = update / updates;
+  const down = progress <= decayFrom ? 1 : 1 - 0.9 * ((progress - decayFrom) / (1 - decayFrom));
+  return peak * up * down;
 }
 
 function summary(
