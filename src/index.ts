@@ -48,3 +48,8 @@ export { Tensor } from './tensor/tensor';
 export type { DType, Shape } from './tensor/tensor';
 export { Weights } from './tensor/weights';
 export type { WeightSource } from './tensor/weights';
+export { train } from './app/train';
+export type { TrainOptions, TrainResult } from './app/train';
+export { trainSchema } from './config/train';
+export type { TrainSettings } from './config/train';
+export type { RewardGroup, RewardTerm } from './rewards';
