@@ -15,11 +15,15 @@ const MOST = 512;
 export class HostCache {
   private readonly memory = new Map<string, Promise<HostTensors>>();
 
-  constructor(private readonly folder?: string) {}
+  /** @param namespace what else decides a value: the model and its type */
+  constructor(
+    private readonly folder?: string,
+    private readonly namespace = '',
+  ) {}
 
   /** The value for `key` among those of `kind`; computed when neither memory nor disk has it. */
   get(kind: string, key: string | Float32Array, compute: () => Promise<HostTensors>): Promise<HostTensors> {
-    const hash = createHash('sha256').update(typeof key === 'string' ? key : new Uint8Array(key.buffer, key.byteOffset, key.byteLength)).digest('hex');
+    const hash = createHash('sha256').update(this.namespace).update(typeof key === 'string' ? key : new Uint8Array(key.buffer, key.byteOffset, key.byteLength)).digest('hex');
     const name = `${kind}-${hash.slice(0, 32)}`;
     const known = this.memory.get(name);
     if (known) return known;

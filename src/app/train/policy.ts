@@ -54,7 +54,7 @@ export class Policy {
     const model = await editor.transformer();
     const guidance = options.guidance ?? editor.settings.default_guidance;
     const large = editor.config.num_layers + editor.config.num_single_layers > 16;
-    return new Policy(editor.device, editor, model, guidance, new HostCache(options.cacheFolder), large);
+    return new Policy(editor.device, editor, model, guidance, new HostCache(options.cacheFolder, `${editor.name} ${editor.dtype}`), large);
   }
 
   /** Channels of a token. */

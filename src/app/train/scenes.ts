@@ -65,7 +65,8 @@ export class SceneSamples implements SampleSource {
 
   get description(): string {
     const prompts = this.entries.reduce((sum, { preedits }) => sum + preedits.record.prompts.length, 0);
-    return `${this.entries.length} scenes with ${prompts} instructions, ${this.count} views of ${this.size.width}×${this.size.height}`;
+    const some = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+    return `${some(this.entries.length, 'scene')} with ${some(prompts, 'instruction')}, ${this.count} views of ${this.size.width}×${this.size.height}`;
   }
 
   async sample(update: number, group: number): Promise<TrainSample> {
