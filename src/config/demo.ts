@@ -23,7 +23,7 @@ export const demoSchema = z.strictObject({
   noise: z.enum(['independent', 'shared']).default('independent').describe('initial noise of the views'),
   model: modelSetting,
   updates: z.number().int().min(1).max(10_000).default(80).describe('updates of the anchor-guided training'),
-  paperUpdates: z.number().int().min(0).max(10_000).default(40).describe("updates of the paper's mode, for comparison (0: none)"),
+  paperUpdates: z.number().int().min(0).max(10_000).default(20).describe("updates of the paper's mode, for comparison (0: none)"),
   samples: z.number().int().min(1).max(1000).default(16).describe('held-out scenes that everything is measured on'),
   ...computeSettings,
 });
