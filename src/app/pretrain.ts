@@ -18,6 +18,7 @@ import type { PicturePool } from './pretrain/data';
 import { encodeGroup, photoGroup, proceduralGroup } from './pretrain/edit-data';
 import type { EditGroup } from './pretrain/edit-data';
 import { editorRecipe, editorTask } from './pretrain/editor';
+import { GroupWindow } from './pretrain/group-window';
 import { exportEditor, exportTokenizers, exportVae, exportVerifier, startFrom } from './pretrain/export';
 import { tinyTokenizers } from './pretrain/instructions';
 import { PhotoCrops } from './pretrain/photos';
@@ -115,19 +116,17 @@ async function* trainVae({ settings, device, folder, signal }: Workshop): AsyncG
 async function* trainEditor({ settings, device, folder, signal }: Workshop): AsyncGenerator<AppEvent, Record<string, number>> {
   const size = settings.resolution ?? VIEW_SIZE;
   const vae = await loadVae(device, folder);
-  const count = settings.scenes;
-  const groups: EditGroup[] = [];
-  const validation: EditGroup[] = [];
   const photos = settings.photos ? await PhotoCrops.load(settings.photos, signal) : undefined;
-  for (let i = 0; i < count; i++) {
+  const group = async (i: number): Promise<EditGroup> => {
     signal.throwIfAborted();
     const pictures =
       photos && i % 4 === 3
         ? await photoGroup(photos, settings.seed, i, size, EDITS_PER_GROUP)
         : proceduralGroup('train', i, size, EDITS_PER_GROUP);
-    groups.push(await encodeGroup(vae, device, pictures, size));
-    if (i % 10 === 9) yield { type: 'step', stage: 'encode scenes', step: i + 1, steps: count };
-  }
+    return encodeGroup(vae, device, pictures, size);
+  };
+  const groups = new GroupWindow(group, settings.scenes, settings.freshScenes);
+  const validation: EditGroup[] = [];
   for (let i = 0; i < VALIDATION.groups; i++) {
     validation.push(await encodeGroup(vae, device, proceduralGroup('val', i, size, EDITS_PER_GROUP), size));
   }

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mosaicSize, planGroups } from '../../src/app/edit/anchored/groups';
-import { groupIds } from '../../src/app/edit/anchored/sequence';
 import { windows } from '../../src/app/edit/verification';
 import { edit } from '../../src/app/edit';
 import type { EditResult } from '../../src/app/edit';
@@ -9,6 +8,7 @@ import type { AppEvent } from '../../src/app/events';
 import { AbortError, ConfigError, RlError, SceneError } from '../../src/binding/errors';
 import { editSchema } from '../../src/config/edit';
 import type { EditSettings } from '../../src/config/edit';
+import { contextViewIds } from '../../src/models/flux';
 import { encodePng, fromBytes, readImage, toBytes } from '../../src/scene';
 import { Device } from '../../src/tensor/device';
 import { orbitTransforms, patternBytes, temporaryFolder, writeScene } from '../scene-fixtures';
@@ -121,7 +121,7 @@ describe('groups', () => {
   });
 
   test('positions: targets on image 0, all unedited views on 1, finished ones on 2, at their cells', () => {
-    const ids = groupIds([0, 5, 8], 1, { rows: 1, columns: 2 });
+    const ids = contextViewIds([0, 5], [8], { rows: 1, columns: 2 });
     const at = (image: number, row: number, column: number): number[] => [image, row, column, image, row, column + 1];
     const expected = [
       ...at(0, 0, 0), ...at(0, 1, 4),

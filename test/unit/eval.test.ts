@@ -42,7 +42,7 @@ it.each([
 
 it('accepts the shipped ablation file', () => {
   const { runs } = resolveEval(path.resolve(__dirname, '../../bench/ablations/tiny.yaml'));
-  expect([...new Set(runs.map(({ variant }) => variant))]).toEqual(['full', 'no-confidence', 'no-pose', 'no-anchor', 'fixed-anchor', 'steps-4', 'steps-12', 'sfm', 'warp']);
+  expect([...new Set(runs.map(({ variant }) => variant))]).toEqual(['full', 'no-confidence', 'no-pose', 'no-anchor', 'fixed-anchor', 'steps-4', 'steps-12', 'sfm', 'warp', 'shuffled']);
   for (const { settings } of runs) expect(settings).toMatchObject({ views: 3, group: 8, anchorGuided: true });
 });
 

@@ -83,7 +83,7 @@ export function proceduralGroup(split: SplitName, index: number, size: number, e
     }),
     open: (Object.keys(openFamilies) as OpenFamily[]).filter((family) => family !== 'sky-any' || rng.chance(0.3)).map((family) => {
       const { instruction, answers } = openEdit(scene, family, rng.int(1000));
-      const order = shuffled(rng, answers.length);
+      const order = rng.some(answers.length);
       const draw = (edited: ProceduralScene, v: number): Float32Array =>
         shadeViews(edited, { samples: traced.samples.subarray(v * samples, (v + 1) * samples) }, 1, viewSize, shade);
       const views = Array.from({ length: VIEWS }, (_, v) => {
@@ -145,14 +145,4 @@ export async function encodeGroup(vae: AutoencoderKL, device: Device, group: Pic
     open.push({ ...edit, views: edit.views.map((view) => new Map([...view.keys()].map((answer) => [answer, next()]))) });
   }
   return { before, edits, open };
-}
-
-/** 0 … count − 1 in random order. */
-export function shuffled(rng: Rng, count: number): number[] {
-  const order = Array.from({ length: count }, (_, i) => i);
-  for (let i = count - 1; i > 0; i--) {
-    const j = rng.int(i + 1);
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
 }

@@ -3,8 +3,7 @@
  * by flow matching on packs of views of one scene. A pack's views lie at cells of the 3×3 grid, as they do when editing.
  */
 import type { FluxConfig } from '../../models/flux/config';
-import { packLatents, gridIds } from '../../models/flux/packing';
-import type { TokenGrid } from '../../models/flux/packing';
+import { contextViewIds, packLatents } from '../../models/flux/packing';
 import { FluxTransformer } from '../../models/flux/transformer';
 import { ClipTextEncoder } from '../../models/text/clip';
 import type { ClipTextConfig } from '../../models/text/clip';
@@ -17,8 +16,9 @@ import { RandomWeights } from '../../tensor/random-weights';
 import { scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import { Weights } from '../../tensor/weights';
-import { shuffled, VIEWS } from './edit-data';
+import { VIEWS } from './edit-data';
 import type { EditGroup } from './edit-data';
+import type { GroupWindow } from './group-window';
 import { drawPack, drawPlan } from './packs';
 import type { PackPlan } from './packs';
 import { TEXT_LENGTH, vary } from './instructions';
@@ -84,7 +84,7 @@ export interface EditorTaskOptions {
   seed: number;
   recipe: Recipe;
   tokenizers: TinyTokenizers;
-  groups: EditGroup[];
+  groups: GroupWindow;
   validation: EditGroup[];
   /** Latent [channels, height, width] of one view. */
   latent: readonly [number, number, number];
@@ -139,19 +139,20 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
     for (const [name, tensor] of weights.parameters) parameters.set(`${part}.${name}`, tensor);
   }
   const size = latent[0] * latent[1] * latent[2];
-  const draw = (rng: Rng, from: EditGroup[], plan: PackPlan, step: number, salt: number): EditorBatch => {
+  const grid = { rows: latent[1] / 2, columns: latent[2] / 2 };
+  const draw = async (rng: Rng, pick: () => EditGroup | Promise<EditGroup>, plan: PackPlan, step: number, salt: number): Promise<EditorBatch> => {
     const { views, contexts, packs } = plan;
     const targets = views - contexts;
     const before = new Float32Array(packs * views * size);
     const after = new Float32Array(packs * targets * size);
     const context = new Float32Array(packs * contexts * size);
-    const cells = shuffled(rng, VIEWS).slice(0, views);
+    const cells = rng.some(VIEWS, views);
     cells.splice(0, targets, ...cells.slice(0, targets).sort((a, b) => a - b));
     const clipIds: Int32Array[] = [];
     const t5Ids: Int32Array[] = [];
     const sigmas: number[] = [];
     for (let p = 0; p < packs; p++) {
-      const pack = drawPack(rng, rng.pick(from), plan);
+      const pack = drawPack(rng, await pick(), plan);
       const text = vary(rng, pack.family, pack.instruction);
       clipIds.push(tokenizers.clip.encode(text, TEXT_LENGTH));
       t5Ids.push(tokenizers.t5.encode(text, TEXT_LENGTH));
@@ -185,7 +186,7 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
       pooledProjections: model.clip.forward(clipIds).pooled,
       timestep: sigmas,
       guidance: sigmas.map(() => TINY_GUIDANCE),
-      imageIds: cellIds(cells, contexts, latent[1] / 2, latent[2] / 2),
+      imageIds: contextViewIds(cells.slice(0, cells.length - contexts), cells.slice(cells.length - contexts), grid),
       outputTokens: length,
     });
     if (channels !== tinyEditor.in_channels) throw new RangeError('latent channels do not fit the editor');
@@ -202,7 +203,7 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
     usesMuon: (name, tensor) => tensor.rank === 2 && /transformer_blocks/.test(name) && !/norm/.test(name),
     prepare: async (step) => {
       const rng = new Rng(seed, 3, step);
-      return draw(rng, groups, drawPlan(rng, viewsPerStep), step, 0);
+      return draw(rng, () => groups.pick(rng, step), drawPlan(rng, viewsPerStep), step, 0);
     },
     loss: (batch) => {
       const loss = lossOf(batch);
@@ -216,7 +217,7 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
         let total = 0;
         const rounds = 6;
         for (let i = 0; i < rounds; i++) {
-          const batch = draw(rng, validation, { ...plan, packs: Math.max(1, Math.floor(viewsPerStep / plan.views)) }, i, 1);
+          const batch = await draw(rng, () => rng.pick(validation), { ...plan, packs: Math.max(1, Math.floor(viewsPerStep / plan.views)) }, i, 1);
           const loss = scope(() => lossOf(batch));
           free(batch);
           total += (await loss.toFloat32())[0] / rounds;
@@ -233,14 +234,6 @@ export function editorTask(options: EditorTaskOptions): TrainingTask<EditorBatch
 function tokensOf(latents: Tensor, packs: number): Tensor {
   const packed = packLatents(latents);
   return reshape(packed, [packs, (packed.dim(0) / packs) * packed.dim(1), packed.dim(2)]);
-}
-
-/** Positions of target cells, of all cells as reference (image 1), and of the cells that stand finished as context (image 2). */
-function cellIds(cells: number[], contexts: number, rows: number, columns: number): ReturnType<typeof gridIds> {
-  const grids = (image: number, at: number[]): TokenGrid[] =>
-    at.map((cell) => ({ rows, columns, image, rowOffset: Math.floor(cell / 3) * rows, columnOffset: (cell % 3) * columns }));
-  const targets = cells.length - contexts;
-  return gridIds([...grids(0, cells.slice(0, targets)), ...grids(1, cells), ...grids(2, cells.slice(targets))]);
 }
 
 /** Validation losses by kind of pack. */

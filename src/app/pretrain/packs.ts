@@ -4,7 +4,7 @@
  * finished edit of some views stands in the sequence as clean context.
  */
 import type { Rng } from '../../scene/procedural';
-import { shuffled, VIEWS } from './edit-data';
+import { VIEWS } from './edit-data';
 import type { EditGroup, OpenEditViews } from './edit-data';
 
 /** Share of open packs whose views carry one common answer. */
@@ -41,7 +41,7 @@ export function drawPlan(rng: Rng, viewsPerStep: number): PackPlan {
 }
 
 /** Objects are small and their names have to be understood: they need the most examples. */
-const openWeights = { 'floor-any': 1, 'object-colour-any': 2, 'sky-any': 0.7 } as const;
+const openWeights = { 'floor-any': 1, 'object-colour-any': 3, 'sky-any': 0.7 } as const;
 
 export function drawPack(rng: Rng, group: EditGroup, { views, contexts }: PackPlan): Pack {
   const size = group.before.length / VIEWS;
@@ -58,7 +58,7 @@ export function drawPack(rng: Rng, group: EditGroup, { views, contexts }: PackPl
     };
   }
   const edit = rng.pick(group.edits);
-  const chosen = shuffled(rng, VIEWS).slice(0, views);
+  const chosen = rng.some(VIEWS, views);
   if (rng.chance(0.7)) chosen.sort((a, b) => a - b);
   return {
     family: edit.family,
@@ -81,12 +81,12 @@ function drawAnswers(
     const answer = own(rng.int(VIEWS));
     const showing = edit.views.flatMap((view, v) => (view.has(answer) ? [v] : []));
     if (showing.length >= views) {
-      const chosen = shuffled(rng, showing.length).slice(0, views).map((i) => showing[i]);
+      const chosen = rng.some(showing.length, views).map((i) => showing[i]);
       return { chosen, answers: chosen.map(() => answer), named: naming ? answer : undefined };
     }
   }
   for (;;) {
-    const chosen = shuffled(rng, VIEWS).slice(0, views);
+    const chosen = rng.some(VIEWS, views);
     const answers = chosen.map(own);
     if (contexts < 2) return { chosen, answers };
     const [first, second] = chosen.slice(-2);

@@ -2,7 +2,7 @@
  * The editor as a policy: from views, instruction and anchor to a batch of conditions, velocities and decoded pictures. Rollouts and
  * updates go through the same functions with the same batch, so that a stored step scores exactly as it was drawn.
  */
-import { gridIds, kontextVelocity, packLatents, unpackLatents } from '../../models/flux';
+import { contextViewIds, kontextVelocity, packLatents, unpackLatents } from '../../models/flux';
 import type { FluxRun, FluxTransformer, KontextCondition, PositionIds, TokenGrid } from '../../models/flux';
 import type { Image } from '../../scene';
 import { affine, cast, clamp, concat, reshape, slice } from '../../tensor/ops';
@@ -137,7 +137,7 @@ export class Policy {
   /** The same object for the same cells: rotary tables are cached under it. */
   private idsOf(targets: readonly number[], contexts: readonly number[], grid: TokenGrid): PositionIds {
     const key = JSON.stringify([targets, contexts, grid]);
-    const ids = this.ids.get(key) ?? cellIds(targets, contexts, grid);
+    const ids = this.ids.get(key) ?? contextViewIds(targets, contexts, grid);
     if (this.ids.size > 256) this.ids.clear();
     this.ids.set(key, ids);
     return ids;
@@ -167,16 +167,6 @@ export function joined(conditions: readonly Condition[]): Condition {
 
 export function disposeCondition({ reference, text, pooled }: Condition): void {
   for (const tensor of [reference, text, pooled]) tensor.dispose();
-}
-
-/**
- * Positions: targets on image axis 0, references of all views on 1, finished views as context on 2, each at its cell of the 3×3
- * grid.
- */
-export function cellIds(targets: readonly number[], contexts: readonly number[], { rows, columns }: TokenGrid): PositionIds {
-  const grids = (image: number, cells: readonly number[]): TokenGrid[] =>
-    cells.map((cell) => ({ rows, columns, image, rowOffset: Math.floor(cell / 3) * rows, columnOffset: (cell % 3) * columns }));
-  return gridIds([...grids(0, targets), ...grids(1, [...targets, ...contexts]), ...grids(2, contexts)]);
 }
 
 async function take(tensor: Tensor): Promise<Float32Array> {

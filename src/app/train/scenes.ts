@@ -8,7 +8,6 @@ import { readPreedits } from '../preedit/read';
 import type { Preedits } from '../preedit/read';
 import type { SampleSource, TrainSample } from './samples';
 import { groupStride } from './window';
-import { drawSome } from './world';
 
 export interface SceneDataEntry {
   scene: string;
@@ -79,7 +78,7 @@ export class SceneSamples implements SampleSource {
     // The anchor first: it must have a usable pre-edit; the other views need none.
     const anchorView = rng.pick(usable);
     const others = record.views.map((_, v) => v).filter((v) => v !== anchorView);
-    let chosen = [anchorView, ...drawSome(rng, others.length, this.count - 1).map((i) => others[i])].sort((a, b) => a - b);
+    let chosen = [anchorView, ...rng.some(others.length, this.count - 1).map((i) => others[i])].sort((a, b) => a - b);
     let anchor = chosen.indexOf(anchorView);
     if (this.fixedAnchor !== undefined) {
       // A fixed place in the grid: the set is turned until the anchor stands there.
@@ -92,7 +91,7 @@ export class SceneSamples implements SampleSource {
       instruction: record.prompts[prompt],
       before: ready.map(({ image }) => image),
       cameras: ready.map(({ camera }) => camera),
-      cells: this.count === gridCells ? chosen.map((_, i) => i) : drawSome(rng, gridCells, this.count),
+      cells: this.count === gridCells ? chosen.map((_, i) => i) : rng.some(gridCells, this.count),
       anchor: { view: anchor, picture: await this.picture(index, preedits, prompt, anchorView) },
     };
   }

@@ -90,7 +90,7 @@ export class World implements SampleSource {
     const edit = openEdit(scene, family, rng.int(wordings));
     const frame: RenderSize = { width: this.size, height: this.size, spp: samplesPerPixel };
     const all = scene.cameras.views;
-    const indices = drawSome(rng, all.length, this.views).sort((a, b) => a - b);
+    const indices = rng.some(all.length, this.views).sort((a, b) => a - b);
     const cameras = indices.map((i) => all[i]);
     const traced = traceViews(scene, cameras, frame, this.renderer.trace);
     const single = indices.map((_, v) => selectTraced(traced, indices.length, [v]));
@@ -107,15 +107,9 @@ export class World implements SampleSource {
         const [fx, fy, cx, cy] = pixelCamera(camera, this.size, this.size);
         return { fx, fy, cx, cy, worldToCam: camera.worldToCam };
       }),
-      cells: this.views === gridCells ? indices.map((_, i) => i) : drawSome(rng, gridCells, this.views),
+      cells: this.views === gridCells ? indices.map((_, i) => i) : rng.some(gridCells, this.views),
       answer: (answer, view) => draw(edit.answers[answer].scene, single[view]),
       truth: () => editTruth({ scene, edit, cameras, size: frame, traced, shade: this.renderer.shade }),
     };
   }
-}
-
-/** `count` of 0 … total − 1, drawn without repetition. */
-export function drawSome(rng: Rng, total: number, count: number): number[] {
-  const left = Array.from({ length: total }, (_, i) => i);
-  return Array.from({ length: count }, () => left.splice(rng.int(left.length), 1)[0]);
 }

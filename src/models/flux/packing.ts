@@ -72,3 +72,22 @@ export function multiViewIds(views: number, { rows, columns }: TokenGrid, layout
     });
   return gridIds([...grids(0), ...grids(1)]);
 }
+
+/** Cells along a row of the mosaic in which finished views may stand beside those that are edited. */
+export const contextGridColumns = 3;
+
+/**
+ * Ids of one sequence with finished views: targets on image axis 0, the unedited views of targets and contexts on 1, the finished
+ * edits of the contexts on 2, each at its cell of the 3×3 mosaic.
+ */
+export function contextViewIds(targets: readonly number[], contexts: readonly number[], { rows, columns }: TokenGrid): PositionIds {
+  const grids = (image: number, cells: readonly number[]): TokenGrid[] =>
+    cells.map((cell) => ({
+      rows,
+      columns,
+      image,
+      rowOffset: Math.floor(cell / contextGridColumns) * rows,
+      columnOffset: (cell % contextGridColumns) * columns,
+    }));
+  return gridIds([...grids(0, targets), ...grids(1, [...targets, ...contexts]), ...grids(2, contexts)]);
+}

@@ -75,4 +75,10 @@ export class Rng {
     }
     return weights.length - 1;
   }
+
+  /** `count` of 0 … total - 1, drawn without repetition, in the order drawn. */
+  some(total: number, count = total): number[] {
+    const left = Array.from({ length: total }, (_, i) => i);
+    return Array.from({ length: count }, () => left.splice(this.int(left.length), 1)[0]);
+  }
 }

@@ -3,46 +3,14 @@
  * here knows of folders or of the command, so that training and evaluation use it too.
  */
 import { sample } from '../../../flow';
-import { gridIds, kontextVelocity } from '../../../models/flux';
-import type { FluxTransformer, KontextCondition, PositionIds, TokenGrid } from '../../../models/flux';
+import { contextViewIds, kontextVelocity } from '../../../models/flux';
+import type { FluxTransformer, KontextCondition, TokenGrid } from '../../../models/flux';
 import type { Device } from '../../../tensor/device';
 import { cast, concat, randn } from '../../../tensor/ops';
 import { scope, unscoped } from '../../../tensor/scope';
 import type { Tensor } from '../../../tensor/tensor';
 import type { HostTensor } from '../../parity/kinds';
-import { gridSide } from './groups';
 import type { EditGroup } from './groups';
-
-/** Image axis of the position ids. */
-const targetImage = 0;
-const referenceImage = 1;
-const contextImage = 2;
-
-/**
- * Positions of the targets (image 0), of the unedited views of the whole group, targets then contexts (image 1), and of
- * the finished views (image 2), each at its cell of the 3×3 grid.
- * @param cells cell of each target, then of each context
- */
-export function groupIds(
-  cells: readonly number[],
-  contexts: number,
-  { rows, columns }: Pick<TokenGrid, 'rows' | 'columns'>,
-): PositionIds {
-  const grids = (image: number, at: readonly number[]): TokenGrid[] =>
-    at.map((cell) => ({
-      rows,
-      columns,
-      image,
-      rowOffset: Math.floor(cell / gridSide) * rows,
-      columnOffset: (cell % gridSide) * columns,
-    }));
-  const targets = cells.length - contexts;
-  return gridIds([
-    ...grids(targetImage, cells.slice(0, targets)),
-    ...grids(referenceImage, cells),
-    ...grids(contextImage, cells.slice(targets)),
-  ]);
-}
 
 /** What the targets of a group are conditioned on; T targets, K contexts, L tokens of a view. */
 export interface GroupCondition {
@@ -65,7 +33,7 @@ export function groupCondition(
   return {
     ...rest,
     reference: context ? concat([reference, context], 1) : reference,
-    imageIds: groupIds(cells, contexts.length, cell),
+    imageIds: contextViewIds(cells.slice(0, cells.length - contexts.length), cells.slice(cells.length - contexts.length), cell),
   };
 }
 
