@@ -16,7 +16,7 @@
       ],
       "cflags!": ["-O2", "-g"],
       "cflags_cc!": ["-std=gnu++17", "-fno-rtti"],
-      "cflags_cc": ["-std=c++20", "-O3", "-g1", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"],
+      "cflags_cc": ["-std=c++20", "-O3", "-g1", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"],
       "libraries": ["-lpthread"]
     }
   ]

@@ -9,9 +9,6 @@
 #include "native/ops/dispatch.h"
 #include "native/ops/registry.h"
 
-// A square root that sets errno is a function call; one that does not is a vector instruction.
-#pragma GCC optimize("no-math-errno")
-
 namespace rl {
 
 namespace {
