@@ -6,10 +6,15 @@ const maxDepth = 256;
 
 /** Reads a text file with a size limit. @throws SceneError when it is missing or too large. */
 export async function readText(path: string, maxBytes: number): Promise<string> {
+  return (await readBytes(path, maxBytes)).toString('utf8');
+}
+
+/** Reads a file with a size limit. @throws SceneError when it is missing or too large. */
+export async function readBytes(path: string, maxBytes: number): Promise<Buffer> {
   try {
     const { size } = await stat(path);
     if (size > maxBytes) throw new SceneError(`${path}: ${size} bytes is over the limit of ${maxBytes} bytes`);
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (error) {
     if (error instanceof SceneError) throw error;
     throw new SceneError(`${path}: cannot be read (${(error as Error).message})`, { cause: error });

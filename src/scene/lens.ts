@@ -7,17 +7,25 @@ import { Camera } from './cameras';
 import { createImage, Image } from './image';
 
 export interface Lens {
-  /** 'radial': OpenCV rational + tangential model. 'fisheye': OpenCV equidistant model. */
-  readonly model: 'radial' | 'fisheye';
+  /**
+   * 'radial': OpenCV's rational + tangential model. 'fisheye': OpenCV's equidistant model, and with p1, p2, sx1, sy1
+   * COLMAP's thin prism fisheye, whose terms are taken in the angle. 'fov': Devernay and Faugeras, one angle omega.
+   */
+  readonly model: 'radial' | 'fisheye' | 'fov';
   readonly k1: number;
   readonly k2: number;
   readonly k3: number;
   readonly k4: number;
-  /** k5, k6 and p1, p2 are used by the radial model only; k4..k6 form its denominator. */
+  /** k5 and k6 are used by the radial model only; k4..k6 form its denominator. */
   readonly k5: number;
   readonly k6: number;
   readonly p1: number;
   readonly p2: number;
+  /** Thin prism terms, fisheye model only. */
+  readonly sx1: number;
+  readonly sy1: number;
+  /** Field-of-view parameter in radians, fov model only. */
+  readonly omega: number;
 }
 
 export type LensParameters = Partial<Omit<Lens, 'model'>>;
@@ -32,6 +40,8 @@ const coefficientsOf: Record<string, { model: Lens['model']; names: readonly (ke
   SIMPLE_RADIAL_FISHEYE: { model: 'fisheye', names: ['k1'] },
   RADIAL_FISHEYE: { model: 'fisheye', names: ['k1', 'k2'] },
   OPENCV_FISHEYE: { model: 'fisheye', names: ['k1', 'k2', 'k3', 'k4'] },
+  FOV: { model: 'fov', names: ['omega'] },
+  THIN_PRISM_FISHEYE: { model: 'fisheye', names: ['k1', 'k2', 'k3', 'k4', 'p1', 'p2', 'sx1', 'sy1'] },
 };
 
 /** The camera model names that `lensFor` understands. */
@@ -42,13 +52,15 @@ export const cameraModels: readonly string[] = Object.keys(coefficientsOf);
  * @throws SceneError for an unknown model, or a coefficient that the model does not have.
  */
 export function lensFor(modelName: string, parameters: LensParameters, what: string): Lens | undefined {
-  const known = coefficientsOf[modelName];
+  const known = Object.hasOwn(coefficientsOf, modelName) ? coefficientsOf[modelName] : undefined;
   if (!known) {
     throw new SceneError(
       `${what}: camera model "${modelName}" is not supported; supported: ${cameraModels.join(', ')}`,
     );
   }
-  const lens: Record<keyof LensParameters, number> = { k1: 0, k2: 0, k3: 0, k4: 0, k5: 0, k6: 0, p1: 0, p2: 0 };
+  const lens: Record<keyof LensParameters, number> = {
+    k1: 0, k2: 0, k3: 0, k4: 0, k5: 0, k6: 0, p1: 0, p2: 0, sx1: 0, sy1: 0, omega: 0,
+  };
   let bent = known.model === 'fisheye';
   for (const [key, value] of Object.entries(parameters) as [keyof LensParameters, number | undefined][]) {
     if (value === undefined || value === 0) continue;
@@ -60,30 +72,57 @@ export function lensFor(modelName: string, parameters: LensParameters, what: str
     lens[key] = value;
     bent = true;
   }
+  if (Math.abs(lens.omega) >= Math.PI) {
+    throw new SceneError(`${what}: omega = ${lens.omega}, expected a field of view between -pi and pi radians`);
+  }
+  // Below this the formula divides zero by zero, while the bend itself (omega² r² / 3) is beneath rounding.
+  if (known.model === 'fov') bent = Math.abs(lens.omega) > 1e-7;
   return bent ? { model: known.model, ...lens } : undefined;
 }
 
-/** Bends the ray (x, y): OpenCV's distortion formula of the lens's model. */
+/** Tangential and thin prism terms at (x, y) with r2 = x² + y². */
+function decentring({ p1, p2, sx1, sy1 }: Lens, x: number, y: number, r2: number): [number, number] {
+  return [
+    2 * p1 * x * y + p2 * (r2 + 2 * x * x) + sx1 * r2,
+    p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + sy1 * r2,
+  ];
+}
+
+/** Bends the ray (x, y): the distortion formula of the lens's model. */
 export function distort(lens: Lens, x: number, y: number): [number, number] {
   const r2 = x * x + y * y;
+  if (lens.model === 'fov') {
+    const r = Math.sqrt(r2);
+    const slope = 2 * Math.tan(lens.omega / 2);
+    const scale = r < 1e-12 ? slope / lens.omega : Math.atan(r * slope) / (r * lens.omega);
+    return [x * scale, y * scale];
+  }
   if (lens.model === 'fisheye') {
     const r = Math.sqrt(r2);
     if (r < 1e-12) return [x, y];
     const theta = Math.atan(r);
     const t2 = theta * theta;
     const bent = theta * (1 + t2 * (lens.k1 + t2 * (lens.k2 + t2 * (lens.k3 + t2 * lens.k4))));
-    return [(x * bent) / r, (y * bent) / r];
+    const [dx, dy] = decentring(lens, (x * theta) / r, (y * theta) / r, t2);
+    return [(x * bent) / r + dx, (y * bent) / r + dy];
   }
   const radial =
     (1 + r2 * (lens.k1 + r2 * (lens.k2 + r2 * lens.k3))) / (1 + r2 * (lens.k4 + r2 * (lens.k5 + r2 * lens.k6)));
-  return [
-    x * radial + 2 * lens.p1 * x * y + lens.p2 * (r2 + 2 * x * x),
-    y * radial + lens.p1 * (r2 + 2 * y * y) + 2 * lens.p2 * x * y,
-  ];
+  const [dx, dy] = decentring(lens, x, y, r2);
+  return [x * radial + dx, y * radial + dy];
 }
 
-/** Straightens the bent ray (xd, yd): Newton steps on `distort` with a central-difference Jacobian. */
+/**
+ * Straightens the bent ray (xd, yd): Newton steps on `distort` with a central-difference Jacobian; the fov model has a
+ * closed form, which holds for bent radii below pi / (2 omega).
+ */
 export function undistort(lens: Lens, xd: number, yd: number): [number, number] {
+  if (lens.model === 'fov') {
+    const r = Math.hypot(xd, yd);
+    const slope = 2 * Math.tan(lens.omega / 2);
+    const scale = r < 1e-12 ? lens.omega / slope : Math.tan(r * lens.omega) / (r * slope);
+    return [xd * scale, yd * scale];
+  }
   let x = xd;
   let y = yd;
   const h = 1e-6;
@@ -118,7 +157,7 @@ export function straightenedCamera(source: Camera, lens: Lens, what: string): Ca
   if (zoom === undefined) {
     throw new SceneError(
       `${what}: the distortion coefficients bend rays out of the ${source.width}x${source.height} image even at ` +
-        'twice the focal length; check k1..k6, p1, p2 and the focal lengths',
+        'twice the focal length; check the coefficients and the focal lengths',
     );
   }
   return zoom === 1 ? source : { ...source, fx: source.fx * zoom, fy: source.fy * zoom };

@@ -34,8 +34,15 @@ function mapFor(source: Camera, lens: Lens, target: Camera): UndistortMap {
   return lastMap!.map;
 }
 
-/** The cameras at the size of the decoded file; scenes are often shipped with images smaller than their file says. */
-function atFileSize(camera: Camera, image: Image, view: SceneView): Camera {
+/**
+ * The camera at the size of the image file; scenes are often shipped with images smaller than their file says.
+ * @throws SceneError when the aspect differs by more than a pixel.
+ */
+export function atFileSize(
+  camera: Camera,
+  image: { readonly width: number; readonly height: number },
+  view: Pick<SceneView, 'name' | 'imagePath'>,
+): Camera {
   if (camera.width === image.width && camera.height === image.height) return camera;
   const sx = image.width / camera.width;
   const sy = image.height / camera.height;

@@ -21,12 +21,15 @@ export interface ScenePoints {
   readonly colors?: Uint8Array;
 }
 
+/** The layouts that are read. */
+export type SceneFormat = 'nerfstudio' | 'colmap' | 'blendedmvs' | 'nerf-synthetic';
+
 export interface Scene {
   readonly name: string;
   /** Folder that holds the scene file. */
   readonly root: string;
-  readonly format: 'nerfstudio';
-  /** Sorted by file path. */
+  readonly format: SceneFormat;
+  /** Sorted by image file. */
   readonly views: readonly SceneView[];
   readonly points?: ScenePoints;
   /** Things worth telling the user that do not stop the work. */

@@ -3,15 +3,15 @@
  * per frame, lens coefficients) and, mostly, `sparse_pc.ply`. Poses and points are in one frame as written:
  * `applied_transform` records what the exporter has done to both already and is not applied again.
  */
-import { access } from 'node:fs/promises';
-import { basename, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { SceneError } from '../../binding/errors';
 import { Camera, rigidMatrix, worldToCamFromOpenGl } from '../cameras';
 import { readImageSize } from '../image';
 import { parseJson, readText } from '../json';
 import { lensFor, straightenedCamera } from '../lens';
-import type { Scene, SceneView } from '../scene';
+import type { Scene, SceneFormat, SceneView } from '../scene';
+import { compareText, exists, findImage, insideRoot, refuseMissing, viewNames } from './files';
 import { readPointsPly } from './ply-points';
 
 /** The file that marks this layout. */
@@ -40,6 +40,9 @@ const intrinsicsSchema = z.object({
   k6: z.number().optional(),
   p1: z.number().optional(),
   p2: z.number().optional(),
+  sx1: z.number().optional(),
+  sy1: z.number().optional(),
+  omega: z.number().optional(),
 });
 type Intrinsics = z.infer<typeof intrinsicsSchema>;
 
@@ -55,36 +58,19 @@ const fileSchema = intrinsicsSchema.extend({
     .min(1)
     .max(maxFrames),
 });
-type Frame = z.infer<typeof fileSchema>['frames'][number];
+/** A transforms file whose values have the right types. */
+export type Transforms = z.infer<typeof fileSchema>;
+type Frame = Transforms['frames'][number];
 
-/** `file` relative to `root`, refused when it leaves the folder. */
-function insideRoot(root: string, file: string, what: string): string {
-  const full = resolve(root, file);
-  const inside = relative(root, full);
-  const outside = inside === '' || inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside);
-  if (file.includes('\0') || outside) {
-    throw new SceneError(`${what}: "${file}" does not lie inside the scene folder ${root}`);
-  }
-  return full;
-}
-
-const exists = (path: string): Promise<boolean> => access(path).then(() => true, () => false);
-
-/** Blender-style files leave the ending away. */
-async function findImage(path: string): Promise<string | undefined> {
-  if (await exists(path)) return path;
-  if (extname(path) !== '') return undefined;
-  for (const ending of ['.png', '.jpg', '.jpeg']) if (await exists(path + ending)) return path + ending;
-  return undefined;
+interface Size {
+  readonly width: number;
+  readonly height: number;
 }
 
 /** Intrinsics of one frame: each value from the frame where given, else from the top of the file. */
-async function photographCamera(
-  values: Intrinsics, imagePath: string, what: string, worldToCam: Float64Array,
-): Promise<Camera> {
-  const size = values.w !== undefined && values.h !== undefined ? undefined : await readImageSize(imagePath);
-  const width = values.w ?? size!.width;
-  const height = values.h ?? size!.height;
+function photographCamera(
+  values: Intrinsics, { width, height }: Size, what: string, worldToCam: Float64Array,
+): Camera {
   const fromAngle = (angle: number | undefined, side: number): number | undefined =>
     angle === undefined ? undefined : side / (2 * Math.tan(angle / 2));
   const horizontal = values.fl_x ?? fromAngle(values.camera_angle_x, width);
@@ -95,6 +81,9 @@ async function photographCamera(
     throw new SceneError(
       `${what}: no focal length; expected fl_x (and fl_y) or camera_angle_x in the frame or at the top of the file`,
     );
+  }
+  if (!Number.isFinite(fx) || !Number.isFinite(fy)) {
+    throw new SceneError(`${what}: the focal lengths are ${fx} and ${fy} pixels; check the camera angles`);
   }
   return { width, height, fx, fy, cx: values.cx ?? width / 2, cy: values.cy ?? height / 2, worldToCam };
 }
@@ -110,20 +99,34 @@ function mergeIntrinsics(top: Intrinsics, frame: Intrinsics): Intrinsics {
   return { ...base, ...given };
 }
 
-async function viewOf(
-  frame: Frame, top: Intrinsics, imagePath: string, name: string, file: string,
-): Promise<SceneView> {
+/**
+ * Cameras and lens of one frame whose image has a known size.
+ * @throws SceneError for poses and lenses that make no sense.
+ */
+export function transformsCamera(
+  top: Transforms, frame: Frame, size: Size, file: string,
+): Pick<SceneView, 'camera' | 'photograph'> {
   const what = `${file}: frame "${frame.file_path}"`;
   const pose = rigidMatrix(frame.transform_matrix.flat(), `${what}, transform_matrix`);
   const values = mergeIntrinsics(top, frame);
-  const camera = await photographCamera(values, imagePath, what, worldToCamFromOpenGl(pose));
-  const { k1, k2, k3, k4, k5, k6, p1, p2 } = values;
-  const lens = lensFor(values.camera_model ?? 'OPENCV', { k1, k2, k3, k4, k5, k6, p1, p2 }, what);
-  if (!lens) return { name, imagePath, camera };
-  return { name, imagePath, camera: straightenedCamera(camera, lens, what), photograph: { camera, lens } };
+  const camera = photographCamera(values, size, what, worldToCamFromOpenGl(pose));
+  const { k1, k2, k3, k4, k5, k6, p1, p2, sx1, sy1, omega } = values;
+  const parameters = { k1, k2, k3, k4, k5, k6, p1, p2, sx1, sy1, omega };
+  const lens = lensFor(values.camera_model ?? 'OPENCV', parameters, what);
+  return lens ? { camera: straightenedCamera(camera, lens, what), photograph: { camera, lens } } : { camera };
 }
 
-function validated(json: unknown, file: string): z.infer<typeof fileSchema> {
+/** The size that the file gives, else that of the image itself. */
+async function imageSize(top: Transforms, frame: Frame, imagePath: string): Promise<Size> {
+  const [width, height] = [frame.w ?? top.w, frame.h ?? top.h];
+  if (width !== undefined && height !== undefined) return { width, height };
+  const size = await readImageSize(imagePath);
+  return { width: width ?? size.width, height: height ?? size.height };
+}
+
+/** Parses the text of a transforms file. @throws SceneError with line and column, or the names of the wrong entries. */
+export function parseTransforms(text: string, file: string): Transforms {
+  const json = parseJson(text, file);
   const parsed = fileSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const frames = (json as { frames?: { file_path?: unknown }[] } | null)?.frames;
@@ -138,22 +141,19 @@ function validated(json: unknown, file: string): z.infer<typeof fileSchema> {
 }
 
 /**
- * Unique short names: the file name without its ending where that is unambiguous, else the whole path for every view.
- */
-function viewNames(paths: readonly string[]): readonly string[] {
-  const short = paths.map((path) => basename(path, extname(path)));
-  return new Set(short).size === paths.length ? short : paths;
-}
-
-/**
  * Loads a nerfstudio scene; `root` is the folder. Decodes no image, but checks that all of them exist.
  * @throws SceneError for broken JSON (with line and column), missing or doubled images, poses that are no rigid motion,
  *   unknown camera models and damaged point files.
  */
-export async function loadNerfstudio(root: string): Promise<Scene> {
-  const file = join(root, transformsFileName);
-  const top = validated(parseJson(await readText(file, maxJsonBytes), file), file);
-  const frames = [...top.frames].sort((a, b) => (a.file_path < b.file_path ? -1 : a.file_path > b.file_path ? 1 : 0));
+export function loadNerfstudio(root: string): Promise<Scene> {
+  return loadTransforms(root, transformsFileName, 'nerfstudio');
+}
+
+/** The same for a file of another name with the same contents. */
+export async function loadTransforms(root: string, fileName: string, format: SceneFormat): Promise<Scene> {
+  const file = join(root, fileName);
+  const top = parseTransforms(await readText(file, maxJsonBytes), file);
+  const frames = [...top.frames].sort((a, b) => compareText(a.file_path, b.file_path));
   const seen = new Map<string, string>();
   const missing: string[] = [];
   const images: string[] = [];
@@ -168,15 +168,13 @@ export async function loadNerfstudio(root: string): Promise<Scene> {
     if (found === undefined) missing.push(frame.file_path);
     else images.push(found);
   }
-  if (missing.length > 0) {
-    const more = missing.length > 5 ? ` and ${missing.length - 5} more` : '';
-    throw new SceneError(
-      `${file}: ${missing.length} of ${frames.length} images are missing: ${missing.slice(0, 5).join(', ')}${more}`,
-    );
-  }
+  refuseMissing(missing, frames.length, file);
   const names = viewNames(frames.map((frame) => frame.file_path));
   const views: SceneView[] = [];
-  for (let i = 0; i < frames.length; i++) views.push(await viewOf(frames[i], top, images[i], names[i], file));
+  for (const [i, frame] of frames.entries()) {
+    const size = await imageSize(top, frame, images[i]);
+    views.push({ name: names[i], imagePath: images[i], ...transformsCamera(top, frame, size, file) });
+  }
 
   const warnings: string[] = [];
   const pointsFile = insideRoot(root, top.ply_file_path ?? 'sparse_pc.ply', file);
@@ -185,5 +183,5 @@ export async function loadNerfstudio(root: string): Promise<Scene> {
     warnings.push(`the point file ${top.ply_file_path} is missing; going on without points`);
   }
   const points = hasPoints ? await readPointsPly(pointsFile) : undefined;
-  return { name: basename(resolve(root)), root, format: 'nerfstudio', views, points, warnings };
+  return { name: basename(resolve(root)), root, format, views, points, warnings };
 }

@@ -1,4 +1,5 @@
 /** Procedural multi-view scenes with exact truth: training data, tests and the demo need no downloads. */
+export { quaternionOf } from '../quaternion';
 export * from './cameras';
 export * from './edit-filters';
 export { listedWorldFamilies, worldEditFamilies, type WorldEditFamily } from './edit-sampling';

@@ -53,6 +53,11 @@ export class Rng {
     return low + (high - low) * (this.next() / 4294967296);
   }
 
+  /** Standard normal (Box and Muller 1958). */
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.range())) * Math.cos(2 * Math.PI * this.range());
+  }
+
   /** Uniform integer in [0, count). */
   int(count: number): number {
     return Math.floor(this.range(0, count));

@@ -1,4 +1,5 @@
 /** Ground-truth Gaussian splats in the PLY layout of the original 3DGS code (degree-0 harmonics). */
+import { quaternionOf } from '../quaternion';
 import { cross, scale, unit, type Vec3 } from './math';
 import type { SurfaceSample } from './surface-samples';
 
@@ -17,20 +18,6 @@ const spread = 0.6;
 const flatness = 0.1;
 /** Widest stretch of a Gaussian whose pixel sees the surface at a low angle. */
 const widest = 4;
-
-/** Unit quaternion (w, x, y, z) of a rotation, row-major, w >= 0. Shepperd's method: divides by the largest component. */
-export function quaternionOf(r: readonly number[]): [number, number, number, number] {
-  const squares = [1 + r[0] + r[4] + r[8], 1 + r[0] - r[4] - r[8], 1 - r[0] + r[4] - r[8], 1 - r[0] - r[4] + r[8]];
-  const largest = squares.indexOf(Math.max(...squares));
-  const q = [
-    [squares[0], r[7] - r[5], r[2] - r[6], r[3] - r[1]],
-    [r[7] - r[5], squares[1], r[1] + r[3], r[2] + r[6]],
-    [r[2] - r[6], r[1] + r[3], squares[2], r[5] + r[7]],
-    [r[3] - r[1], r[2] + r[6], r[5] + r[7], squares[3]],
-  ][largest];
-  const norm = Math.sqrt(q.reduce((sum, x) => sum + x * x, 0)) * (q[0] < 0 ? -1 : 1);
-  return [q[0] / norm, q[1] / norm, q[2] / norm, q[3] / norm];
-}
 
 /** Row-major rotation whose third column is `normal` and whose first lies across the vertical. */
 function frameOf(normal: Vec3): number[] {
