@@ -1,7 +1,8 @@
-// Builds what is asked for: cpu (node-gyp, build/), cuda (cmake-js, build-cuda/), native (plain CMake, build-native/), ts (tsc, dist/).
+// Builds what is asked for: cpu (node-gyp, build/), cuda (cmake-js, build-cuda/), native (plain CMake, build-native/), ts (tsc, dist/;
+// then viewer), viewer (what runs in the browser, bundled by esbuild into dist/viewer/).
 // `--if-missing` skips targets that are newer than their sources. A lock keeps two builds of one checkout apart.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,7 +35,8 @@ function newest(path) {
 function upToDate(output, inputs) {
   if (!existsSync(join(root, output))) return false;
   const built = statSync(join(root, output)).mtimeMs;
-  return inputs.every((input) => newest(join(root, input)) <= built);
+  // An installed package lacks what only building needs.
+  return inputs.every((input) => !existsSync(join(root, input)) || newest(join(root, input)) <= built);
 }
 
 /** Node's own headers, when they lie beside the running binary: then node-gyp downloads nothing. */
@@ -76,11 +78,52 @@ const builds = {
   ts: {
     output: 'dist/.tsbuildinfo',
     inputs: ['src', 'tsconfig.json'],
-    build() {
+    also: ['viewer'],
+    async build() {
       run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
+      // The compiler leaves the file alone when no output changed, which would make it look older than the sources.
+      utimesSync(join(root, 'dist/.tsbuildinfo'), new Date(), new Date());
+      if (!isBuilt(builds.viewer)) await builds.viewer.build();
     },
   },
+  viewer: {
+    output: 'dist/viewer/viewer.js',
+    inputs: ['src/viewer', 'src/report/viewer-data.ts', 'scripts/build.mjs', 'node_modules/three/package.json',
+      'node_modules/@sparkjsdev/spark/package.json'],
+    build: bundleViewer,
+  },
 };
+
+/** Two scripts that stand alone in a page: no imports, no requests, and nothing that would end an inline script early. */
+async function bundleViewer() {
+  const { build } = await import('esbuild');
+  const packages = ['three', '@sparkjsdev/spark', 'fflate'];
+  const notices = packages.map((name) => {
+    const folder = join(root, 'node_modules', name);
+    const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    return `${name} ${version}\n\n${readFileSync(join(folder, 'LICENSE'), 'utf8').trim()}`;
+  });
+  await build({
+    absWorkingDir: root,
+    entryPoints: ['src/viewer/page.ts', 'src/viewer/viewer.ts'],
+    outdir: 'dist/viewer',
+    tsconfig: 'src/viewer/tsconfig.json',
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    platform: 'browser',
+    target: 'es2022',
+    legalComments: 'eof',
+    logLevel: 'warning',
+  });
+  // Bundles that come out as they were are not written again.
+  utimesSync(join(root, 'dist/viewer/viewer.js'), new Date(), new Date());
+  writeFileSync(join(root, 'dist/viewer/LICENSES.txt'), `${notices.join('\n\n---\n\n')}\n`);
+}
+
+function isBuilt({ output, inputs, also = [] }) {
+  return upToDate(output, inputs) && also.every((name) => isBuilt(builds[name]));
+}
 
 const lock = join(root, 'node_modules/.rl3dedit-build.lock');
 function acquire() {
@@ -101,8 +144,8 @@ try {
   for (const name of targets.length ? targets : ['cpu', 'ts']) {
     const target = builds[name];
     if (!target) fail(`unknown target '${name}', expected ${Object.keys(builds).join(', ')}`);
-    if (ifMissing && upToDate(target.output, target.inputs)) continue;
-    target.build();
+    if (ifMissing && isBuilt(target)) continue;
+    await target.build();
   }
 } catch (error) {
   if (!process.exitCode) throw error;

@@ -16,7 +16,7 @@ function filesBelow(folder, pattern) {
 }
 
 // Layers of src/, lowest first; imports only go down. `config` and `hub` are leaves used by app and cli.
-const layers = { binding: 0, tensor: 1, models: 2, flow: 2, scene: 2, rewards: 2, config: 2, hub: 2, app: 3, report: 3, cli: 4 };
+const layers = { binding: 0, tensor: 1, models: 2, flow: 2, scene: 2, rewards: 2, config: 2, hub: 2, app: 3, report: 3, viewer: 4, cli: 4 };
 // What a layer may import among its equals.
 const sideways = { rewards: ['models', 'scene'], flow: [], models: [], scene: [], config: [], hub: ['models'], app: ['report'] };
 for (const file of filesBelow(join(root, 'src'), /\.ts$/)) {
@@ -61,6 +61,7 @@ for (const path of listed) if (!existsSync(join(root, 'native', path))) problems
 for (const problem of problems) console.error(problem);
 const steps = [
   ['types', ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json']],
+  ['viewer types', ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'src/viewer/tsconfig.json']],
   ['test types', ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'test/tsconfig.json']],
   ['lint', ['node_modules/eslint/bin/eslint.js', '--no-warn-ignored', '--pass-on-no-patterns', 'src/**/*.ts', 'test/**/*.ts']],
 ];

@@ -6,6 +6,8 @@ import type { EditSettings } from '../config/edit';
 import type { EvalSettings } from '../config/eval';
 import type { PreeditSettings } from '../config/preedit';
 import type { PretrainSettings } from '../config/pretrain';
+import type { ReconstructSettings } from '../config/reconstruct';
+import type { RefitSettings } from '../config/refit';
 import type { TrainSettings } from '../config/train';
 
 /** What the command line shows of an app's result; the whole object is what `--json` prints. */
@@ -41,12 +43,14 @@ export interface Apps {
   demo(settings: DemoSettings, context: AppContext): Stream<ShownResult>;
   train(settings: TrainSettings, context: AppContext, options?: { resume?: boolean }): Stream<ShownResult>;
   evaluate(settings: EvalSettings, context: AppContext, parts: { train: Apps['train'] }): Stream<ShownResult>;
+  reconstruct(settings: ReconstructSettings, context: AppContext): Stream<ShownResult>;
+  refitEdit(settings: RefitSettings, context: AppContext): Stream<ShownResult>;
   bench(settings: BenchSettings, context: AppContext): Stream<ShownResult>;
   parity: typeof import('../app/parity').parity;
 }
 
 /** Files of the apps whose own name no function may have. */
-const files: Partial<Record<keyof Apps, string>> = { evaluate: 'eval' };
+const files: Partial<Record<keyof Apps, string>> = { evaluate: 'eval', refitEdit: 'refit' };
 
 /**
  * Loads an app when it is called for: the networks, the add-on and sharp behind it must not slow down `--help`.

@@ -15,7 +15,10 @@ import { modelsCommand } from './commands/models';
 import { parityCommand } from './commands/parity';
 import { preeditCommand } from './commands/preedit';
 import { pretrainCommand } from './commands/pretrain';
+import { refitCommand } from './commands/refit';
+import { reconstructCommand } from './commands/reconstruct';
 import { trainCommand } from './commands/train';
+import { viewCommand } from './commands/view';
 import { Log, logLevels } from './ui/log';
 import { packageVersion } from './version';
 
@@ -72,12 +75,15 @@ function build(): Argv {
   for (const command of [
     editCommand,
     preeditCommand,
+    reconstructCommand,
+    refitCommand,
     trainCommand,
     evalCommand,
     demoCommand,
     parityCommand,
     pretrainCommand,
     benchCommand,
+    viewCommand,
     inspectCommand,
     modelsCommand,
     doctorCommand,

@@ -1,4 +1,4 @@
-/** What every report page shares: one self-contained HTML file without scripts, readable in light and dark. */
+/** What every report page shares: one self-contained HTML file, without scripts unless it asks for them, readable in light and dark. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
@@ -14,7 +14,7 @@ const seriesClasses = seriesLight
   .map((_, i) => `.l${i}{stroke:var(--s${i})}.b${i}{fill:var(--s${i})}.k${i}{background:var(--s${i})}`)
   .join('');
 
-const css =
+export const pageCss =
   `:root{color-scheme:light dark;--fg:#1c1c1c;--dim:#5c5c5c;--bg:#fff;--line:#dcdcdc;--soft:#f5f6f8;--good:#1b6e2b;--bad:#b00020;${variables(seriesLight)}}` +
   `@media(prefers-color-scheme:dark){:root{--fg:#e6e6e6;--dim:#a3a3a3;--bg:#15171a;--line:#3a3e44;--soft:#1e2126;--good:#6fce84;--bad:#ff8a80;${variables(seriesDark)}}}` +
   'body{font:15px/1.55 system-ui,sans-serif;margin:2rem auto;max-width:78rem;padding:0 1rem;color:var(--fg);background:var(--bg)}' +
@@ -30,22 +30,56 @@ const css =
   '.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:1rem}.pictures img{width:100%;image-rendering:pixelated;border-radius:4px;background:var(--soft)}' +
   seriesClasses;
 
+/** What a page has beyond text and pictures. */
+export interface PageExtras {
+  /** Rules after the common ones. */
+  css?: string;
+  /** Classic scripts, run in order after the body. */
+  scripts?: readonly string[];
+  /** Further directives of the content security policy: `worker-src blob:`. */
+  policy?: readonly string[];
+  /** Further sources of scripts: `'wasm-unsafe-eval'`. */
+  scriptSources?: readonly string[];
+}
+
 /**
- * A whole page. Its policy allows nothing but the one style sheet (by its hash) and pictures inside the file.
+ * A whole page. Its policy allows nothing but the one style sheet and the given scripts (by their hashes) and pictures
+ * inside the file.
  * @param body HTML; text from outside must have gone through `escapeHtml`
  */
-export function renderPage(title: string, body: readonly string[]): string {
-  const hash = createHash('sha256').update(css).digest('base64');
-  const policy = `default-src 'none'; img-src data:; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
+export function renderPage(title: string, body: readonly string[], extras: PageExtras = {}): string {
+  const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+  const rules = pageCss + (extras.css ?? '');
+  const scripts = (extras.scripts ?? []).map(inlineScript);
+  const policy = [
+    "default-src 'none'",
+    'img-src data:',
+    `style-src ${hashOf(rules)}`,
+    ...(scripts.length > 0 ? [`script-src ${[...scripts.map(hashOf), ...(extras.scriptSources ?? [])].join(' ')}`] : []),
+    ...(extras.policy ?? []),
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join('; ');
   return [
     '<!doctype html>',
     '<html lang="en">',
     `<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">`,
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
-    `<title>${escapeHtml(title)}</title><style>${css}</style>`,
+    `<title>${escapeHtml(title)}</title><style>${rules}</style>`,
     ...body.filter((part) => part !== ''),
+    ...scripts.map((script) => `<script>${script}</script>`),
     '</html>\n',
   ].join('\n');
+}
+
+/** Inside a string, an expression or a comment both spellings mean the same to JavaScript, and one of them nothing to HTML. */
+function inlineScript(text: string): string {
+  return text.replace(/<\/(?=script)/gi, '<\\/').replace(/<!--/g, '<\\!--').replace(/\r\n?/g, '\n');
+}
+
+/** JSON as the text of a script element that is data. */
+export function inlineJson(value: unknown): string {
+  return JSON.stringify(value).replace(/</g, '\\u003c');
 }
 
 export function escapeHtml(text: string): string {
