@@ -10,6 +10,10 @@ export type { ParityCaseResult, ParityOptions, ParitySummary } from './app/parit
 export { preedit, Preedits, readPreedits } from './app/preedit';
 export type { PreeditEntry, PreeditRecord, PreeditResult } from './app/preedit';
 export { pretrain } from './app/pretrain';
+export { reconstruct } from './app/reconstruct';
+export type { ReconstructRecord, ReconstructResult } from './app/reconstruct';
+export { refitEdit } from './app/refit';
+export type { RefitCommandResult } from './app/refit';
 export { runApp } from './app/events';
 export type { AppContext, AppEvent, Renderer } from './app/events';
 export { Editor, loadEditor } from './app/model';
@@ -26,6 +30,11 @@ export type { PreeditSettings } from './config/preedit';
 export { pretrainSchema } from './config/pretrain';
 export type { PretrainSettings } from './config/pretrain';
 
+export { reconstructSchema } from './config/reconstruct';
+export type { ReconstructSettings } from './config/reconstruct';
+export { refitSchema } from './config/refit';
+export type { RefitSettings } from './config/refit';
+
 export * as flow from './flow';
 export * as flux from './models/flux';
 export { createLora, Lora } from './models/lora';
@@ -37,6 +46,7 @@ export { T5Encoder } from './models/text/t5';
 export { AutoencoderKL } from './models/vae/autoencoder';
 export * as vggt from './models/vggt';
 export * as scenes from './scene';
+export * as gaussians from './scene/gaussians';
 
 export { Device } from './tensor/device';
 export * as ops from './tensor/ops';

@@ -9,7 +9,6 @@ import { editFingerprint } from '../config/edit';
 import type { EditSettings } from '../config/edit';
 import { loadScene, normalizePrompt } from '../scene';
 import type { Scene } from '../scene';
-import { Device } from '../tensor/device';
 import { anchoredDecodeStage } from './edit/anchored/decode';
 import { anchoredDenoiseStage } from './edit/anchored/denoise';
 import { anchoredEncodeStage } from './edit/anchored/encode';
@@ -17,6 +16,7 @@ import { anchoredViewsStage } from './edit/anchored/views';
 import { decodeStage } from './edit/decode';
 import { denoiseStage } from './edit/denoise';
 import { encodeStage } from './edit/encode';
+import { refitStage } from './edit/refit';
 import { readRecord, writeStage } from './edit/report';
 import type { EditRecord } from './edit/report';
 import { readWork, saveWork } from './edit/run';
@@ -25,7 +25,7 @@ import { verifyStage } from './edit/verify';
 import { viewsStage } from './edit/views';
 import type { AppContext, AppEvent } from './events';
 import { loadEditor } from './model';
-import type { Editor } from './model';
+import { onDevice } from './on-device';
 import { OutputFolder } from './output-folder';
 import type { OutputFolderOptions } from './output-folder';
 
@@ -42,7 +42,7 @@ export interface EditResult extends Partial<EditRecord> {
 }
 
 /** The stages after the scene is read, in order. */
-const jointStages: readonly EditStage[] = [viewsStage, encodeStage, denoiseStage, decodeStage, verifyStage, writeStage];
+const jointStages: readonly EditStage[] = [viewsStage, encodeStage, denoiseStage, decodeStage, verifyStage, refitStage, writeStage];
 
 /** The same where the views follow an anchor in groups. */
 const anchoredStages: readonly EditStage[] = [
@@ -51,6 +51,7 @@ const anchoredStages: readonly EditStage[] = [
   anchoredDenoiseStage,
   anchoredDecodeStage,
   verifyStage,
+  refitStage,
   writeStage,
 ];
 
@@ -96,12 +97,8 @@ export async function* edit(settings: EditSettings, { signal }: AppContext): Asy
   for (const message of scene.warnings) yield { type: 'warning', message };
   throwIfAborted(signal);
 
-  const device = Device.open(settings.device);
-  const abort = (): void => device.abort();
-  signal.addEventListener('abort', abort, { once: true });
-  let editor: Editor | undefined;
-  try {
-    editor = await loadEditor(settings.model, device, { ...settings, signal });
+  return yield* onDevice(settings.device, signal, async function* (device) {
+    using editor = await loadEditor(settings.model, device, { ...settings, signal });
     const run: EditRun = { settings, prompt, device, editor, scene, signal, seconds, folder };
     if (earlier) Object.assign(seconds, await readWork(await folder(), secondsFile));
     seconds['scene'] = (seconds['scene'] ?? 0) + elapsedSec(begun);
@@ -125,17 +122,7 @@ export async function* edit(settings: EditSettings, { signal }: AppContext): Asy
     const result = finished(out, await readRecord(await folder()));
     yield { type: 'done', result };
     return result;
-  } catch (error) {
-    // What fails because the queue was dropped fails for one reason.
-    if (signal.aborted && !(error instanceof AbortError)) throw new AbortError('aborted', { cause: error });
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', abort);
-    editor?.dispose();
-    // The device lives on where the caller holds it too; the networks' memory need not.
-    device.trim();
-    device.dispose();
-  }
+  });
 }
 
 async function* stopped({ out }: EditSettings, scene: Scene, stage: string): AsyncGenerator<AppEvent, EditResult> {
@@ -146,7 +133,7 @@ async function* stopped({ out }: EditSettings, scene: Scene, stage: string): Asy
 }
 
 function finished(out: string, record: EditRecord): EditResult {
-  const { verification, views, seconds } = record;
+  const { verification, views, seconds, refit } = record;
   const total = Object.values(seconds).reduce((sum, value) => sum + value, 0);
   const summary = [
     `${views.length} edited views: ${out}/views/after, all in one picture: ${out}/grid.png (${total.toFixed(1)} s)`,
@@ -160,6 +147,16 @@ function finished(out: string, record: EditRecord): EditResult {
           ? ''
           : `, rotation error ${figure(before.rotationDeg)}° → ${figure(after.rotationDeg)}°`),
     );
+  }
+  if (refit) {
+    const { fitPsnr, gaussians, leaveOneOut } = refit;
+    const mean = fitPsnr.reduce((sum, value) => sum + value, 0) / fitPsnr.length;
+    summary.push(
+      `edited scene: ${out}/scene.ply, ${gaussians.edited} Gaussians; shows the edited views at ${mean.toFixed(1)} dB` +
+        (leaveOneOut ? `, views left out at ${leaveOneOut.psnr.toFixed(1)} dB (before the edit ${leaveOneOut.unedited.toFixed(1)})` : ''),
+    );
+  } else if (record.settings.refit !== 'none') {
+    summary.push(`the scene is not refitted yet: look at grid.png, then: rl3dedit refit ${out}`);
   }
   summary.push(`output hash ${record.outputHash}`);
   return { out, summary, ...record };

@@ -54,7 +54,7 @@ export const parityKinds = [
 export const bf16Tolerance = 0.1;
 
 /** What is computed in f32 whatever the networks compute in. */
-const f32Kinds: ReadonlySet<string> = new Set(['flow-schedule', 'flow-sde', 'pose-error', 'onnx']);
+const f32Kinds: ReadonlySet<string> = new Set(['flow-schedule', 'flow-sde', 'pose-error', 'gaussian-splat', 'onnx']);
 
 /**
  * Runs every case folder and yields one metric per case (its worst relative error). A case that cannot be run fails with its

@@ -10,10 +10,10 @@ import { preeditFingerprint } from '../config/preedit';
 import type { PreeditSettings } from '../config/preedit';
 import { loadScene, normalizePrompt, planGrid, selectViews } from '../scene';
 import type { GridPlan, Scene } from '../scene';
-import { Device } from '../tensor/device';
 import type { AppContext, AppEvent } from './events';
 import { loadEditor } from './model';
 import type { Editor } from './model';
+import { onDevice } from './on-device';
 import { OutputFolder } from './output-folder';
 import type { OutputFolderOptions } from './output-folder';
 import { editViews } from './preedit/edit-views';
@@ -59,12 +59,8 @@ export async function* preedit(settings: PreeditSettings, { signal }: AppContext
   for (const message of scene.warnings) yield { type: 'warning', message };
   throwIfAborted(signal);
 
-  const device = Device.open(settings.device);
-  const abort = (): void => device.abort();
-  signal.addEventListener('abort', abort, { once: true });
-  let editor: Editor | undefined;
-  try {
-    editor = await loadEditor(settings.model, device, { ...settings, signal });
+  return yield* onDevice(settings.device, signal, async function* (device) {
+    using editor = await loadEditor(settings.model, device, { ...settings, signal });
     const { indices, warnings } = chooseViews(scene, settings);
     for (const message of warnings) yield { type: 'warning', message };
     const plan = picturePlan(scene, indices[0], editor, settings);
@@ -105,15 +101,7 @@ export async function* preedit(settings: PreeditSettings, { signal }: AppContext
     const result = finished(out, record);
     yield { type: 'done', result };
     return result;
-  } catch (error) {
-    // What fails because the queue was dropped fails for one reason.
-    if (signal.aborted && !(error instanceof AbortError)) throw new AbortError('aborted', { cause: error });
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', abort);
-    editor?.dispose();
-    device.dispose();
-  }
+  });
 }
 
 /** The instruction given, then those of the file. @throws ConfigError */

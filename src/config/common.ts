@@ -33,3 +33,26 @@ export const overwriteSetting = z.boolean().default(false).describe('write into 
 export const resumeSetting = z.boolean().default(false).describe('go on with the unfinished run in --out');
 
 export const computeSettings = { device: deviceSetting, threads: threadsSetting, seed: seedSetting };
+
+/** A path that is not empty. */
+export const pathSetting = (): z.ZodString => z.string().min(1, 'expected a path');
+
+export const sceneSetting = pathSetting().describe('scene: a folder with transforms.json, or the file itself');
+
+export const verifierSetting = pathSetting()
+  .optional()
+  .describe("3D verifier: VGGT safetensors, or an ONNX file (default: the model's)");
+
+/** What decides how the editor edits, whichever views it is given. */
+export const editorSettings = {
+  model: modelSetting,
+  vae: pathSetting().optional().describe('autoencoder, for a single-file --model: a file or a folder'),
+  text: pathSetting().optional().describe('folder with the text encoders and tokenizers, for a single-file --model'),
+  resolution: z.number().int().min(16).max(4096).optional().describe("long side of a view in pixels (default: the model's)"),
+  steps: z.number().int().min(1).max(1000).optional().describe("denoising steps (default: the model's)"),
+  guidance: z.number().min(0).max(100).optional().describe("distilled guidance (default: the model's)"),
+  lora: pathSetting().optional().describe('LoRA file put on the editor'),
+  loraScale: z.number().min(-10).max(10).default(1).describe('strength of the LoRA'),
+  vaeTile: z.number().int().min(0).max(8192).optional().describe('VAE tile in pixels (0: whole picture; default: tiles when large)'),
+  dtype: dtypeSetting,
+};

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { computeSettings, dtypeSetting, modelSetting, overwriteSetting, resumeSetting } from './common';
+import { refitSettings } from './refit';
+import { computeSettings, editorSettings, overwriteSetting, pathSetting, resumeSetting, sceneSetting, verifierSetting } from './common';
 
 /** Most views that one joint edit takes: the cells of the 3×3 grid. */
 export const maxViews = 9;
@@ -8,25 +9,11 @@ export const maxViews = 9;
 export const maxAnchoredViews = 81;
 
 const fields = z.strictObject({
-  scene: z.string().min(1, 'expected a path').describe('scene: a folder with transforms.json, or the file itself'),
+  scene: sceneSetting,
   prompt: z.string().trim().min(1, 'expected an instruction').describe('the edit in one sentence'),
-  out: z.string().min(1, 'expected a path').describe('folder for the result'),
-  model: modelSetting,
-  vae: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe('autoencoder, for a single-file --model: a file or a folder'),
-  text: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe('folder with the text encoders and tokenizers, for a single-file --model'),
-  verifier: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe("3D verifier: VGGT safetensors, or an ONNX file (default: the model's)"),
+  out: pathSetting().describe('folder for the result'),
+  ...editorSettings,
+  verifier: verifierSetting,
   views: z
     .number()
     .int()
@@ -60,32 +47,15 @@ const fields = z.strictObject({
     .max(maxViews)
     .optional()
     .describe("views in one sequence of an anchor-guided edit, finished ones included (default: the model's, else 9)"),
-  resolution: z
-    .number()
-    .int()
-    .min(16)
-    .max(4096)
-    .optional()
-    .describe("long side of a view in pixels (default: the model's)"),
-  steps: z.number().int().min(1).max(1000).optional().describe("denoising steps (default: the model's)"),
-  guidance: z.number().min(0).max(100).optional().describe("distilled guidance (default: the model's)"),
   noise: z
     .enum(['independent', 'shared'])
     .default('independent')
     .describe('initial noise of the views: drawn for each, or the same for all'),
-  lora: z.string().min(1, 'expected a path').optional().describe('LoRA file put on the editor'),
-  loraScale: z.number().min(-10).max(10).default(1).describe('strength of the LoRA'),
-  vaeTile: z
-    .number()
-    .int()
-    .min(0)
-    .max(8192)
-    .optional()
-    .describe('VAE tile in pixels (0: whole picture; default: tiles when large)'),
-  dtype: dtypeSetting,
   ...computeSettings,
   overwrite: overwriteSetting,
   resume: resumeSetting,
+  ...refitSettings,
+  approve: z.boolean().default(false).describe('stop when the views are edited, to look at them; `rl3dedit refit DIR` goes on'),
   stopAfter: z
     .string()
     .min(1, 'expected a stage name')
@@ -126,6 +96,7 @@ export function editFingerprint(settings: EditSettings): Record<string, unknown>
     resume: _resume,
     stopAfter: _stopAfter,
     threads: _threads,
+    approve: _approve,
     ...deciding
   } = settings;
   return deciding;

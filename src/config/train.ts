@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { computeSettings, dtypeSetting, modelSetting, overwriteSetting } from './common';
+import { computeSettings, dtypeSetting, modelSetting, overwriteSetting, verifierSetting } from './common';
 import { openFamilyNames, worldSplits } from './world';
 
 const path = (): z.ZodString => z.string().min(1, 'expected a path');
@@ -62,7 +62,7 @@ export const trainSchema = z
   .strictObject({
     out: path().describe('folder of the run'),
     model: modelSetting,
-    verifier: path().optional().describe("3D verifier: VGGT safetensors, or an ONNX file (default: the model's)"),
+    verifier: verifierSetting,
     lora: path().optional().describe('LoRA file to start from'),
     data: z
       .union([z.strictObject({ world: worldData }), z.strictObject({ scenes: z.array(sceneData).min(1) })])

@@ -7,7 +7,9 @@ import type { EditSettings } from '../../config/edit';
 import { toBytes } from '../../scene';
 import type { GridPlan, Image } from '../../scene';
 import type { AppEvent } from '../events';
+import type { RefitRecord } from '../refit/refit-scene';
 import type { OutputFolder } from '../output-folder';
+import { refitOf } from './refit';
 import { afterOf, beforeOf, choiceOf, viewFile } from './run';
 import type { AnchoredChoice, ChosenView, EditRun, EditStage } from './run';
 import type { Verification } from './verification';
@@ -34,6 +36,8 @@ export interface EditRecord {
   /** Wall time per stage; of a resumed edit, of all its runs. */
   seconds: Record<string, number>;
   verification: Verification | null;
+  /** The refit of the splat scene; null where none was asked for, or not yet. */
+  refit: RefitRecord | null;
   /** sha256 over width, height and 8-bit RGB of every edited view in order. */
   outputHash: string;
   warnings: string[];
@@ -71,12 +75,18 @@ async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
     anchored: anchored && { name: views[anchored.anchor].name, ...anchored },
     seconds: { ...run.seconds },
     verification: await verificationOf(run),
+    refit: await refitOf(run),
     outputHash: outputHash(after),
     warnings: [...run.scene.warnings, ...warnings],
   };
   for (const [view, { meanChange }] of record.views.entries())
     yield { type: 'metric', name: 'meanChange', value: meanChange, view };
-  await (await run.folder()).writeJson(recordFile, record);
+  await saveRecord(await run.folder(), record);
+}
+
+/** Writes edit.json. */
+export async function saveRecord(folder: OutputFolder, record: EditRecord): Promise<void> {
+  await folder.writeJson(recordFile, record);
 }
 
 /** The record of a finished edit. @throws OutputError */

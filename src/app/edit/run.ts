@@ -15,6 +15,7 @@ import { readHostTensors } from '../parity/kinds';
 import type { HostTensor } from '../parity/kinds';
 import type { EditGroup } from './anchored/groups';
 import type { GroupsProgress } from './anchored/sequence';
+import type { RefitRecord } from '../refit/refit-scene';
 import type { Verification } from './verification';
 
 /**
@@ -99,6 +100,7 @@ export interface EditRun {
   groupsProgress?: GroupsProgress;
   after?: Image[];
   verification?: Verification | null;
+  refit?: RefitRecord | null;
 }
 
 const workFolder = '.rl3dedit';
