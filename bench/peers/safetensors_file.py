@@ -7,11 +7,20 @@ import torch
 DTYPES = {'F32': torch.float32, 'BF16': torch.bfloat16, 'I32': torch.int32}
 
 
+def header_of(data):
+    (length,) = struct.unpack('<Q', data[:8])
+    return length, json.loads(data[8:8 + length])
+
+
+def metadata(path):
+    with open(path, 'rb') as file:
+        return header_of(file.read())[1].get('__metadata__', {})
+
+
 def load(path):
     with open(path, 'rb') as file:
         data = file.read()
-    (length,) = struct.unpack('<Q', data[:8])
-    header = json.loads(data[8:8 + length])
+    length, header = header_of(data)
     tensors = {}
     for name, entry in header.items():
         if name == '__metadata__':

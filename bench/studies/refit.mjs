@@ -1,7 +1,8 @@
 // How well refitted splats show an edit in views that were not edited. A scene is fitted to its photographs; nine far-apart views of it are
 // rendered and edited by a formula, so that the right picture of every other view is known. Prints a table; --json prints the figures.
-//   node bench/studies/refit.mjs SCENE [--size 96] [--iterations 3000] [--seed 0] [--only NAME] [--pictures DIR] [--json]
-import { mkdirSync, writeFileSync } from 'node:fs';
+//   node bench/studies/refit.mjs SCENE [--size 96] [--iterations 3000] [--seed 0] [--source FILE.ply] [--only NAME] [--pictures DIR] [--json]
+// --source: the scene's splats at this size; fitted and written there when the file does not exist.
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 
@@ -15,6 +16,7 @@ const { values, positionals } = parseArgs({
     size: { type: 'string', default: '96' },
     iterations: { type: 'string', default: '3000' },
     seed: { type: 'string', default: '0' },
+    source: { type: 'string' },
     only: { type: 'string' },
     pictures: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -33,13 +35,22 @@ const trained = views.filter((_, v) => v % heldOutEvery !== 0);
 const extent = splats.sceneExtent(trained.map(({ camera }) => camera));
 
 const cap = Math.round(1.2 * size * size);
-const rng = new Rng(seed, 301);
-const base = splats.Gaussians.fromCloud(device, splats.cloudFromPoints(scene.points, { shDegree: 3, most: cap, rng }));
-const recipe = splats.reconstructRecipe({ iterations, cap, strategy: 'mcmc' });
-for await (const _ of splats.fit(base, trained, recipe, { seed, signal, extent }));
-const source = await base.toCloud();
+const source = await sourceSplats();
+const base = splats.Gaussians.fromCloud(device, source);
 const photographs = views.filter((_, v) => v % heldOutEvery === 0);
 const { psnr: basePsnr } = splats.meanFigures(await splats.evaluateViews(base, photographs));
+
+async function sourceSplats() {
+  if (values.source && existsSync(values.source)) return (await splats.readSplats(values.source)).cloud;
+  const start = splats.cloudFromPoints(scene.points, { shDegree: 3, most: cap, rng: new Rng(seed, 301) });
+  const fitted = splats.Gaussians.fromCloud(device, start);
+  const recipe = splats.reconstructRecipe({ iterations, cap, strategy: 'mcmc' });
+  for await (const _ of splats.fit(fitted, trained, recipe, { seed, signal, extent }));
+  const cloud = await fitted.toCloud();
+  fitted.dispose();
+  if (values.source) await splats.writeSplats(values.source, cloud);
+  return cloud;
+}
 
 /** A view of the base scene: picture, depth, and the world position of each pixel's surface. */
 async function look(camera) {
@@ -94,10 +105,9 @@ function recolour({ image }, inside = () => true, shift = [0, 0, 0]) {
   }
   return { ...image, data };
 }
-const jitter = (v, most) => {
-  const random = new Rng(seed, 302, v);
-  return [0, 1, 2].map(() => random.range(-most, most));
-};
+const shifts = new Rng(seed, 302);
+const unit = edited.map(() => [0, 1, 2].map(() => shifts.range(-1, 1)));
+const jitter = (v, most) => unit[v].map((x) => most * x);
 const inBall = ({ camera, depth }) => (i) => {
   if (depth[i] <= 0) return false;
   const p = scenes.unproject(camera, (i % size) + 0.5, Math.floor(i / size) + 0.5, depth[i]);
@@ -107,26 +117,36 @@ const inBall = ({ camera, depth }) => (i) => {
 /** A checkered ball above the middle, drawn where it is nearer than the scene. */
 const up = edited.reduce((sum, { camera }) => scenes.upDirection(camera).map((x, k) => sum[k] + x / edited.length), [0, 0, 0]);
 const ball = { centre: middle.map((x, k) => x + 0.28 * distance * up[k]), radius: 0.12 * distance };
+/** Sub-pixels per side: photographs have no hard stairs either. */
+const fine = 4;
 function withBall({ camera, depth, image }) {
   const pixels = size * size;
   const data = Float32Array.from(image.data);
   const seen = Float32Array.from(depth);
   const mask = new Uint8Array(pixels);
   const eye = scenes.cameraCentre(camera);
+  const to = eye.map((x, k) => x - ball.centre[k]);
   for (let i = 0; i < pixels; i++) {
-    const far = scenes.unproject(camera, (i % size) + 0.5, Math.floor(i / size) + 0.5, 1);
-    const ray = far.map((x, k) => x - eye[k]);
-    const to = eye.map((x, k) => x - ball.centre[k]);
-    const [a, b, c] = [dot(ray, ray), dot(ray, to), dot(to, to) - ball.radius ** 2];
-    const root = b * b - a * c;
-    if (root <= 0) continue;
-    const z = (-b - Math.sqrt(root)) / a;
-    if (z <= 0 || (depth[i] > 0 && z >= depth[i])) continue;
-    const p = eye.map((x, k) => (x + z * ray[k] - ball.centre[k]) / ball.radius);
-    const dark = (Math.floor(2 * p[0] + 8) + Math.floor(2 * p[1] + 8) + Math.floor(2 * p[2] + 8)) % 2 === 0;
-    const colour = dark ? [0.15, 0.2, 0.6] : [0.95, 0.85, 0.3];
-    colour.forEach((value, channel) => (data[channel * pixels + i] = value));
-    seen[i] = z;
+    const sum = [0, 0, 0];
+    let [hits, near] = [0, 0];
+    for (let s = 0; s < fine * fine; s++) {
+      const [u, v] = [(i % size) + ((s % fine) + 0.5) / fine, Math.floor(i / size) + (Math.floor(s / fine) + 0.5) / fine];
+      const ray = scenes.unproject(camera, u, v, 1).map((x, k) => x - eye[k]);
+      const [a, b, c] = [dot(ray, ray), dot(ray, to), dot(to, to) - ball.radius ** 2];
+      const root = b * b - a * c;
+      const z = root > 0 ? (-b - Math.sqrt(root)) / a : 0;
+      if (z <= 0 || (depth[i] > 0 && z >= depth[i])) continue;
+      const p = eye.map((x, k) => (x + z * ray[k] - ball.centre[k]) / ball.radius);
+      const dark = p.reduce((cells, x) => cells + Math.floor(1.5 * x + 8.5), 0) % 2 === 0;
+      (dark ? [0.75, 0.2, 0.15] : [0.95, 0.85, 0.7]).forEach((value, channel) => (sum[channel] += value));
+      hits += 1;
+      near += z;
+    }
+    if (hits === 0) continue;
+    const share = hits / (fine * fine);
+    for (let c = 0; c < 3; c++) data[c * pixels + i] = sum[c] / (fine * fine) + (1 - share) * data[c * pixels + i];
+    if (share < 0.5) continue;
+    seen[i] = near / hits;
     mask[i] = 1;
   }
   return { image: { ...image, data }, depth: seen, mask };
@@ -195,7 +215,7 @@ for (const [name, { preset, make, truth }] of Object.entries(studies)) {
     noRefit: mean(none),
     heldOut: mean(inside),
     unedited: outside.length > 0 ? mean(outside) : null,
-    edited: mean(result.fitPsnr),
+    edited: mean(result.fitPsnr.filter(Number.isFinite)),
     iterations: result.iterations,
     seeds: result.seeds,
     leaveOneOut: result.leaveOneOut.map(({ iteration, psnr }) => [iteration, Number(psnr.toFixed(2))]),

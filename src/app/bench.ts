@@ -11,6 +11,7 @@ import { editBench } from './bench/edit';
 import { baselinePath, benchEnvironment } from './bench/environment';
 import { denoiseStepBench, fluxBackwardBench, fluxForwardBench, hostOverheadBench } from './bench/flux';
 import { attentionBench, gemmBench } from './bench/products';
+import { splatFitBench } from './bench/splat-fit';
 import { trainUpdateBench } from './bench/train-update';
 import { vaeBench, vggtForwardBench } from './bench/verifier';
 import type { AppContext, AppEvent } from './events';
@@ -26,6 +27,7 @@ export const benches: readonly Bench[] = [
   vaeBench,
   denoiseStepBench,
   trainUpdateBench,
+  splatFitBench,
   editBench,
 ];
 

@@ -23,6 +23,8 @@ import { train } from './train';
 
 /** Side of the rendered photographs; the editor's views are smaller. */
 const photographPx = 256;
+/** A procedural scene of nine views is soon fitted. */
+const quickRefit = { sourceIterations: 600, folds: 1 } as const;
 const samplesPerPixel = 16;
 
 /**
@@ -49,7 +51,7 @@ export async function* demo(settings: DemoSettings, { signal }: AppContext): Asy
   yield { type: 'note', message: `rendered a procedural scene: ${sceneFolder}` };
   if (signal.aborted) throw new AbortError();
   const { updates, paperUpdates, samples, ...editing } = shared;
-  const editSettings = editSchema.parse({ ...editing, seed, scene: sceneFolder, out: path.join(out, 'edit'), overwrite: true });
+  const editSettings = editSchema.parse({ ...editing, seed, scene: sceneFolder, out: path.join(out, 'edit'), overwrite: true, ...quickRefit });
   const edited = yield* withoutDone(edit(editSettings, { signal }));
   const story = yield* tellStory({ ...editing, out, seed, updates, paperUpdates, samples }, signal);
   const shown: DemoResult = {

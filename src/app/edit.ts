@@ -19,6 +19,7 @@ import { encodeStage } from './edit/encode';
 import { refitStage } from './edit/refit';
 import { readRecord, writeStage } from './edit/report';
 import type { EditRecord } from './edit/report';
+import { findSplatScene, isRendered, openSplatScene, renderedScene, renderSplatScene } from './edit/splat-scene';
 import { readWork, saveWork } from './edit/run';
 import type { EditRun, EditStage } from './edit/run';
 import { verifyStage } from './edit/verify';
@@ -93,13 +94,17 @@ export async function* edit(settings: EditSettings, { signal }: AppContext): Asy
   yield { type: 'stage', name: 'scene', index: 0, count };
   let begun = performance.now();
   const seconds: Record<string, number> = {};
-  const scene = await loadScene(settings.scene);
-  for (const message of scene.warnings) yield { type: 'warning', message };
+  const found = await findSplatScene(settings.scene);
+  const rendered = found && earlier && (await isRendered(out)) ? await renderedScene(found, out) : undefined;
+  const splats = found && !rendered ? await openSplatScene(found, settings, signal) : undefined;
+  const loaded = splats ? undefined : (rendered ?? (await loadScene(settings.scene)));
+  for (const message of loaded?.warnings ?? []) yield { type: 'warning', message };
   throwIfAborted(signal);
 
   return yield* onDevice(settings.device, signal, async function* (device) {
     using editor = await loadEditor(settings.model, device, { ...settings, signal });
-    const run: EditRun = { settings, prompt, device, editor, scene, signal, seconds, folder };
+    const scene = splats ? yield* renderSplatScene(device, editor, splats, settings, { folder, signal }) : loaded!;
+    const run: EditRun = { settings, prompt, device, editor, scene, splats: found?.file, signal, seconds, folder };
     if (earlier) Object.assign(seconds, await readWork(await folder(), secondsFile));
     seconds['scene'] = (seconds['scene'] ?? 0) + elapsedSec(begun);
     if (stopAfter === 'scene') return yield* stopped(settings, scene, stopAfter);
@@ -153,7 +158,7 @@ function finished(out: string, record: EditRecord): EditResult {
     const mean = fitPsnr.reduce((sum, value) => sum + value, 0) / fitPsnr.length;
     summary.push(
       `edited scene: ${out}/scene.ply, ${gaussians.edited} Gaussians; shows the edited views at ${mean.toFixed(1)} dB` +
-        (leaveOneOut ? `, views left out at ${leaveOneOut.psnr.toFixed(1)} dB (before the edit ${leaveOneOut.unedited.toFixed(1)})` : ''),
+        (leaveOneOut ? `, views left out at ${leaveOneOut.psnr.toFixed(1)} dB (before fitting ${leaveOneOut.start.toFixed(1)})` : ''),
     );
   } else if (record.settings.refit !== 'none') {
     summary.push(`the scene is not refitted yet: look at grid.png, then: rl3dedit refit ${out}`);

@@ -126,14 +126,19 @@ export class OutputFolder {
 
   /** Writes `name` (may contain folders) atomically and returns its path. */
   async write(name: string, data: string | Uint8Array): Promise<string> {
-    const target = this.path(name);
+    const target = await this.claim(name);
+    await guarded(target, () => writeAtomic(target, data));
+    return target;
+  }
+
+  /** Notes a file or folder that is about to be written by someone else, and returns its path. */
+  async claim(name: string): Promise<string> {
     if (!name.startsWith(`${stateFolder}/`) && !this.state.files.includes(name)) {
       // Noted before it is written, so that --overwrite also removes what a killed run left.
       this.state.files.push(name);
       await this.saveState();
     }
-    await guarded(target, () => writeAtomic(target, data));
-    return target;
+    return this.path(name);
   }
 
   /** `write` of pretty-printed JSON. */

@@ -19,7 +19,7 @@ import { encodeGroup, photoGroup, proceduralGroup } from './pretrain/edit-data';
 import type { EditGroup } from './pretrain/edit-data';
 import { editorRecipe, editorTask } from './pretrain/editor';
 import { GroupWindow } from './pretrain/group-window';
-import { exportEditor, exportTokenizers, exportVae, exportVerifier, startFrom } from './pretrain/export';
+import { blendWith, exportEditor, exportTokenizers, exportVae, exportVerifier, startFrom } from './pretrain/export';
 import { tinyTokenizers } from './pretrain/instructions';
 import { PhotoCrops } from './pretrain/photos';
 import { train } from './pretrain/trainer';
@@ -136,7 +136,11 @@ async function* trainEditor({ settings, device, folder, signal }: Workshop): Asy
   const viewsPerStep = settings.batch ?? DEFAULT_BATCH.editor;
   const task = editorTask({ device, seed: settings.seed, recipe, tokenizers, groups, validation, latent, viewsPerStep });
   if (settings.init) startFrom(device, settings.init, task.model);
-  const figures = yield* train(task, { ...settings, device, folder: folder.workPath('editor'), signal });
+  let figures = yield* train(task, { ...settings, device, folder: folder.workPath('editor'), signal });
+  if (settings.init && settings.initShare > 0) {
+    blendWith(device, settings.init, task.model, settings.initShare);
+    figures = await task.evaluate(0);
+  }
   await exportEditor(folder, task.model, tokenizers, size);
   for (const parameter of task.parameters.values()) parameter.dispose();
   for (const parameter of vae.weights.parameters.values()) parameter.dispose();

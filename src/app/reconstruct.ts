@@ -13,6 +13,7 @@ import { Gaussians } from '../scene/gaussians/gaussians';
 import { cloudAtRandom, cloudFromPoints, sceneExtent } from '../scene/gaussians/initialise';
 import { reconstructRecipe } from '../scene/gaussians/recipe';
 import type { GaussianCloud } from '../scene/gaussians/cloud';
+import { throwIfAborted } from '../scene/image';
 import { Rng } from '../scene/procedural/rng';
 import type { Device } from '../tensor/device';
 import type { AppContext, AppEvent } from './events';
@@ -63,13 +64,13 @@ export async function* reconstruct(settings: ReconstructSettings, { signal }: Ap
   const views = yield* loadViews(scene, settings, signal);
   const { trained, heldOut } = split(scene, views, settings);
   return yield* onDevice(settings.device, signal, async function* (device) {
-    const gaussians = yield* fitted(device, scene, trained, settings, signal);
+    const { gaussians, fitSeconds } = yield* fitted(device, scene, trained, settings, signal);
     try {
-      const fitSeconds = (performance.now() - begun) / 1000;
       yield { type: 'stage', name: 'measure', index: 2, count: 3 };
       const testViews = heldOut.map((v) => views[v]);
       const measured = await evaluateViews(gaussians, testViews);
       const onTrained = await evaluateViews(gaussians, trained.slice(0, Math.max(1, testViews.length)));
+      throwIfAborted(signal);
       const folder = await OutputFolder.open(settings.out, folderOptions);
       await folder.write('scene.ply', encodePly(await gaussians.toCloud()));
       const shown = (measured.length > 0 ? measured : onTrained).slice(0, shownViews);
@@ -127,10 +128,10 @@ function split(scene: Scene, views: readonly FitView[], { testEvery }: Reconstru
   return { trained, heldOut };
 }
 
-/** The splat scene of the views; the caller owns it. */
+/** The splat scene of the views, which the caller owns, and the seconds of the fit alone. */
 async function* fitted(
   device: Device, scene: Scene, views: readonly FitView[], settings: ReconstructSettings, signal: AbortSignal,
-): AsyncGenerator<AppEvent, Gaussians> {
+): AsyncGenerator<AppEvent, { gaussians: Gaussians; fitSeconds: number }> {
   const { width, height } = views[0].image;
   const cap = settings.cap ?? Math.round(perPixel * width * height);
   const extent = sceneExtent(views.map(({ camera }) => camera));
@@ -144,7 +145,8 @@ async function* fitted(
       yield { type: 'step', stage: 'fit', step: iteration, steps: recipe.iterations, etaSec };
       for (const [name, value] of Object.entries({ l1, ssim, gaussians: count })) yield { type: 'metric', name: `fit.${name}`, value };
     }
-    return gaussians;
+    await device.sync();
+    return { gaussians, fitSeconds: (performance.now() - since) / 1000 };
   } catch (error) {
     gaussians.dispose();
     throw error;

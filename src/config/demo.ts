@@ -22,8 +22,9 @@ export const demoSchema = z.strictObject({
   steps: z.number().int().min(1).max(1000).optional().describe("denoising steps (default: the model's)"),
   noise: z.enum(['independent', 'shared']).default('independent').describe('initial noise of the views'),
   model: modelSetting,
-  updates: z.number().int().min(1).max(10_000).default(80).describe('updates of the anchor-guided training'),
-  paperUpdates: z.number().int().min(0).max(10_000).default(20).describe("updates of the paper's mode, for comparison (0: none)"),
+  updates: z.number().int().min(1).max(10_000).default(72).describe('updates of the anchor-guided training'),
+  paperUpdates: z.number().int().min(0).max(10_000).default(12).describe("updates of the paper's mode, for comparison (0: none)"),
+  refit: z.enum(['source', 'none']).default('source').describe('whether the edited views become a splat scene'),
   samples: z.number().int().min(1).max(1000).default(16).describe('held-out scenes that everything is measured on'),
   ...computeSettings,
 });

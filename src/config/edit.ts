@@ -9,7 +9,7 @@ export const maxViews = 9;
 export const maxAnchoredViews = 81;
 
 const fields = z.strictObject({
-  scene: sceneSetting,
+  scene: sceneSetting.describe('scene: a folder with photographs and cameras, its scene file, or splats alone (.ply, .spz, .splat)'),
   prompt: z.string().trim().min(1, 'expected an instruction').describe('the edit in one sentence'),
   out: pathSetting().describe('folder for the result'),
   ...editorSettings,
@@ -55,6 +55,17 @@ const fields = z.strictObject({
   overwrite: overwriteSetting,
   resume: resumeSetting,
   ...refitSettings,
+  up: z
+    .enum(['auto', 'x', '-x', 'y', '-y', 'z', '-z'])
+    .default('auto')
+    .describe('axis that points up in a scene of splats alone, as in --up=-y (auto: as in the scene of a reconstruction, z beside a dataparser_transforms.json, else -y)'),
+  azimuth: z
+    .number()
+    .min(-360)
+    .max(360)
+    .default(0)
+    .describe('turns the arc of views around a scene of splats alone, degrees about its up axis'),
+  dataset: z.boolean().default(false).describe('write the edited views with their cameras to dataset/, as nerfstudio and as COLMAP'),
   approve: z.boolean().default(false).describe('stop when the views are edited, to look at them; `rl3dedit refit DIR` goes on'),
   stopAfter: z
     .string()

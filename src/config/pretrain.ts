@@ -22,6 +22,7 @@ export const pretrainSchema = z.strictObject({
     .min(1, 'expected a path')
     .optional()
     .describe('model folder whose weights the editor starts from (default: random)'),
+  initShare: z.number().min(0).max(1).default(0).describe('share of the weights of --init in the result: the average of both often beats either'),
   scenes: z.number().int().min(1).max(1_000_000).default(1000).describe('scenes that the editor has at hand at a time'),
   freshScenes: z.number().min(0).max(100).default(0.3).describe('new scenes per step of the editor, each in place of the oldest'),
   resolution: z

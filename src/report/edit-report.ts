@@ -26,6 +26,8 @@ export interface EditReportView {
   /** PNG files. */
   before: Uint8Array;
   after: Uint8Array;
+  /** The edited scene from the view's camera, PNG. */
+  refitted?: Uint8Array;
   /** Where the viewer snaps to. */
   camera?: ViewerCamera;
   /** |edited − source|, mean over the channels. */
@@ -51,6 +53,8 @@ export interface EditReportData {
   figures: Record<string, FigurePair>;
   /** Curves over the work: the loss of the refit, the reward of each step. */
   charts?: readonly Chart[];
+  /** How the edited scene came out, where there is one. */
+  refit?: RefitSection;
   /** Resolved settings, origins left out. */
   settings: Record<string, unknown>;
   /** Wall time by stage. */
@@ -59,6 +63,14 @@ export interface EditReportData {
   scenes: readonly EmbeddedScene[];
   /** Files beside the page, relative: what each is. */
   files?: readonly { href: string; title: string }[];
+}
+
+/** The edited splat scene in figures; its pictures are those of the views. */
+export interface RefitSection {
+  facts: readonly (readonly [string, string])[];
+  charts: readonly Chart[];
+  /** How far neighbouring views disagree when they are laid over each other. */
+  warp: { before: number | null; after: number | null; refit: number | null };
 }
 
 const css =
@@ -81,6 +93,7 @@ export function renderEditReport(data: EditReportData, scripts: BrowserScripts):
     renderParagraphs(paragraphs),
     gridSection(data),
     viewerSection(data),
+    refitSection(data),
     `<h2>View by view</h2><p class="dim">Drag the slider: left of the line before, right of it after.</p>`,
     `<div class="pictures">${views.map(compare).join('\n')}</div>`,
     figureSection(data),
@@ -124,6 +137,35 @@ function viewerSection({ scenes, views }: EditReportData): string {
   if (scenes.length === 0) return '';
   const cameras = views.flatMap(({ name, camera }) => (camera ? [{ name, camera }] : []));
   return `<h2>The scene</h2>${embeddedViewer(scenes, { views: cameras, background: [0, 0, 0] })}`;
+}
+
+/** How the edited scene shows the edited views. */
+function refitSection({ refit, views }: EditReportData): string {
+  if (!refit) return '';
+  const { facts, charts, warp } = refit;
+  const pictures = views.flatMap(({ name, refitted, figures }, view) => {
+    if (!refitted) return [];
+    const caption = escapeHtml(`${view + 1}. ${name}`);
+    const psnr = figures['refitPsnr']?.after;
+    return [
+      `<figure><div class="maps"><img data-same="after-${view}" alt="${caption} edited">` +
+        `<img alt="${caption} refitted" src="${dataUrl(refitted)}"></div>` +
+        `<figcaption>${caption}${typeof psnr === 'number' ? `, ${psnr.toFixed(1)} dB` : ''}</figcaption></figure>`,
+    ];
+  });
+  const right = (html: string): Cell => ({ html, kind: 'n' });
+  const value = (loss: number | null): Cell => numberCell(loss ?? undefined);
+  return [
+    `<h2>The edited scene beside the edited views</h2>${renderTiles(facts)}`,
+    pictures.length === 0 ? '' : `<p class="dim">Left the edited view, right the edited scene from its camera.</p><div class="pictures">${pictures.join('\n')}</div>`,
+    [warp.before, warp.after, warp.refit].every((loss) => loss === null)
+      ? ''
+      : `<h3>Agreement of neighbouring views</h3><p class="dim">Photometric loss of each view laid over its neighbour by depth; lower is more consistent.</p>${renderTable(
+          ['', right('before the edit'), right('edited views'), right('edited scene')],
+          [['warp loss', value(warp.before), value(warp.after), value(warp.refit)]],
+        )}`,
+    charts.length === 0 ? '' : `<h3>How long to fit</h3><p class="dim">Some edited views are left out of fits of growing length; the length that meets them best is taken.</p>${renderCharts(charts)}`,
+  ].join('');
 }
 
 function compare({ name }: EditReportView, view: number): string {

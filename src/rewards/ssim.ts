@@ -14,16 +14,23 @@ function mirror(i: number, size: number): number {
  * SSIM of every pixel of two planes [height, width] at offset `at`, in [−1, 1], over 3x3 windows mirrored at the border.
  * Computed in float64.
  */
-export function ssimPlane(a: ArrayLike<number>, b: ArrayLike<number>, width: number, height: number, at = 0): Float64Array {
+export function ssimPlane(a: Float32Array | Float64Array, b: Float32Array | Float64Array, width: number, height: number, at = 0): Float64Array {
   const out = new Float64Array(width * height);
+  const columns = new Int32Array(3);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      let [sa, sb, aa, bb, ab] = [0, 0, 0, 0, 0];
+      for (let k = 0; k < 3; k++) columns[k] = mirror(x + k - 1, width);
+      let sa = 0;
+      let sb = 0;
+      let aa = 0;
+      let bb = 0;
+      let ab = 0;
       for (let dy = -1; dy <= 1; dy++) {
         const row = at + mirror(y + dy, height) * width;
-        for (let dx = -1; dx <= 1; dx++) {
-          const i = row + mirror(x + dx, width);
-          const [p, q] = [a[i], b[i]];
+        for (let k = 0; k < 3; k++) {
+          const i = row + columns[k];
+          const p = a[i];
+          const q = b[i];
           sa += p;
           sb += q;
           aa += p * p;
@@ -31,7 +38,8 @@ export function ssimPlane(a: ArrayLike<number>, b: ArrayLike<number>, width: num
           ab += p * q;
         }
       }
-      const [ma, mb] = [sa / 9, sb / 9];
+      const ma = sa / 9;
+      const mb = sb / 9;
       const [va, vb, cov] = [aa / 9 - ma * ma, bb / 9 - mb * mb, ab / 9 - ma * mb];
       out[y * width + x] = ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2));
     }

@@ -32,6 +32,21 @@ interface Taps {
   readonly weights: Float64Array;
 }
 
+/** Taps of the last few sizes: the views of a run share theirs. */
+const known = new Map<string, Taps>();
+const mostKnown = 32;
+
+function tapsOf(from: number, to: number, filter: ResizeFilter): Taps {
+  const key = `${filter} ${from} ${to}`;
+  let taps = known.get(key);
+  if (!taps) {
+    if (known.size >= mostKnown) known.clear();
+    taps = tapsFor(from, to, filter);
+    known.set(key, taps);
+  }
+  return taps;
+}
+
 function tapsFor(from: number, to: number, filter: ResizeFilter): Taps {
   const { support, weight } = filters[filter];
   const ratio = from / to;
@@ -64,34 +79,43 @@ export function resizeImage(image: Image, width: number, height: number, filter:
     throw new ShapeError(`resize: expected a whole positive size, got ${width}x${height}`);
   }
   if (width === image.width && height === image.height) return image;
-  const { min, max } = Math;
-  const horizontal = tapsFor(image.width, width, filter);
-  const vertical = tapsFor(image.height, height, filter);
+  const horizontal = tapsOf(image.width, width, filter);
+  const vertical = tapsOf(image.height, height, filter);
   const rows = new Float32Array(image.height * width);
+  const line = new Float64Array(width);
   const out = createImage(width, height);
   for (let c = 0; c < 3; c++) {
-    for (let y = 0; y < image.height; y++) {
-      const source = (c * image.height + y) * image.width;
-      for (let x = 0; x < width; x++) {
-        let sum = 0;
-        const at = source + horizontal.first[x];
-        for (let k = 0, w = x * horizontal.count; k < horizontal.count; k++) {
-          sum += image.data[at + k] * horizontal.weights[w + k];
-        }
-        rows[y * width + x] = sum;
-      }
-    }
-    const line = new Float64Array(width);
-    for (let y = 0; y < height; y++) {
-      line.fill(0);
-      for (let k = 0; k < vertical.count; k++) {
-        const w = vertical.weights[y * vertical.count + k];
-        const at = (vertical.first[y] + k) * width;
-        for (let x = 0; x < width; x++) line[x] += w * rows[at + x];
-      }
-      const target = (c * height + y) * width;
-      for (let x = 0; x < width; x++) out.data[target + x] = min(max(line[x], 0), 1);
-    }
+    shrinkRows(image.data, c * image.height * image.width, image.width, image.height, horizontal, rows);
+    shrinkColumns(rows, width, vertical, line, out.data, c * height * width);
   }
   return out;
+}
+
+/** rows[y, x] = Σ_k weight[x, k] · source[y, first[x] + k]. Views are resized by the thousand: plain locals keep this loop fast. */
+function shrinkRows(source: Float32Array, from: number, width: number, height: number, { first, count, weights }: Taps, rows: Float32Array): void {
+  const columns = first.length;
+  for (let y = 0; y < height; y++) {
+    const start = from + y * width;
+    for (let x = 0; x < columns; x++) {
+      const at = start + first[x];
+      const w = x * count;
+      let sum = 0;
+      for (let k = 0; k < count; k++) sum += source[at + k] * weights[w + k];
+      rows[y * columns + x] = sum;
+    }
+  }
+}
+
+/** The same down the columns, cut to [0, 1]. */
+function shrinkColumns(rows: Float32Array, width: number, { first, count, weights }: Taps, line: Float64Array, out: Float32Array, to: number): void {
+  for (let y = 0; y < first.length; y++) {
+    line.fill(0);
+    for (let k = 0; k < count; k++) {
+      const w = weights[y * count + k];
+      const at = (first[y] + k) * width;
+      for (let x = 0; x < width; x++) line[x] += w * rows[at + x];
+    }
+    const target = to + y * width;
+    for (let x = 0; x < width; x++) out[target + x] = Math.min(Math.max(line[x], 0), 1);
+  }
 }

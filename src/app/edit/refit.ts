@@ -5,6 +5,7 @@ import type { AppEvent } from '../events';
 import type { OutputFolder } from '../output-folder';
 import { refitScene } from '../refit/refit-scene';
 import type { RefitInput, RefitOutcome, RefitRecord } from '../refit/refit-scene';
+import { refittedFile } from './report-page';
 import { afterOf, beforeOf, choiceOf, readWork, saveWork } from './run';
 import type { ChosenView, EditRun, EditStage } from './run';
 
@@ -24,7 +25,7 @@ async function* refitViews(run: EditRun): AsyncGenerator<AppEvent, void> {
       before: await beforeOf(run),
       after: await afterOf(run),
       verifier: await editor.verifier(),
-      settings: { ...settings, refit: settings.refit },
+      settings: { ...settings, refit: settings.refit, ...(run.splats === undefined ? {} : { splats: run.splats, dataparser: null }) },
     });
     editor.release('verifier');
     yield* writeRefit(await run.folder(), outcome);
@@ -43,7 +44,7 @@ export async function* writeRefit(folder: OutputFolder, { source, edited, render
   if (source) await folder.write('scene_before.ply', encodePly(source));
   await folder.write('scene.ply', encodePly(edited));
   for (const [view, image] of rendered.entries()) {
-    const path = await folder.write(`views/refit/${String(view).padStart(3, '0')}.png`, await encodePng(image));
+    const path = await folder.write(refittedFile(view), await encodePng(image));
     yield { type: 'image', name: `refitted view ${view}`, path };
   }
 }

@@ -10,19 +10,26 @@ import { decodeImage } from '../../scene';
 import type { Image } from '../../scene';
 import { readSplats } from '../../scene/gaussians/formats';
 import type { HeatMap } from '../../report/png';
+import type { Chart } from '../../report/charts';
+import type { RefitSection } from '../../report/edit-report';
 import type { EditRecord } from './report';
+import type { EditMaps } from './verification';
 
 /** What the record does not hold and the page can show. */
 export interface EditReportExtras {
-  /** Per view: the verifier's depth confidence and depth. */
-  confidence?: readonly MapPair[];
-  depth?: readonly MapPair[];
+  /** What the verifier saw in the first views. */
+  maps?: EditMaps;
   /** Further figures of the whole edit, by name. */
   figures?: Record<string, FigurePair>;
   /** Further figures per view, by name. */
   viewFigures?: readonly Record<string, FigurePair>[];
   charts?: EditReportData['charts'];
   paragraphs?: readonly string[];
+}
+
+/** A render of the edited scene from the camera of a view. */
+export function refittedFile(view: number): string {
+  return `views/refit/${String(view).padStart(3, '0')}.png`;
 }
 
 /** Splat files of an edit: the scene before and after. */
@@ -37,7 +44,7 @@ const sceneFiles = [
  */
 export async function editReport(dir: string, record: EditRecord, extras: EditReportExtras = {}): Promise<string> {
   const pictures = await Promise.all(record.views.map(({ before, after }) => Promise.all([picture(dir, before), picture(dir, after)])));
-  const views = await Promise.all(record.views.map((_, i) => reportView(record, i, pictures[i], extras)));
+  const views = await Promise.all(record.views.map((_, i) => reportView(dir, record, i, pictures[i], extras)));
   const scenes: EditReportData['scenes'][number][] = [];
   const files: { href: string; title: string }[] = [];
   for (const { title, name, describes } of sceneFiles) {
@@ -67,6 +74,7 @@ export async function editReport(dir: string, record: EditRecord, extras: EditRe
       views,
       figures: { ...figures, ...extras.figures },
       charts: extras.charts,
+      refit: record.refit ? refitSection(record.refit) : undefined,
       settings: { ...record.settings },
       seconds: record.seconds,
       scenes,
@@ -87,8 +95,55 @@ function factsOf({ model, device, dtype, seed, views, versions, outputHash }: Ed
   ];
 }
 
+/** The record of a refit as the page shows it. */
+function refitSection({ from, preset, gaussians, iterations, leaveOneOut, fitPsnr, editedShare, warp, seconds }: NonNullable<EditRecord['refit']>): RefitSection {
+  const db = (value: number | null | undefined): string => (typeof value === 'number' ? `${value.toFixed(2)} dB` : 'unknown');
+  const facts: [string, string][] = [
+    ['from', from === 'source' ? "the scene's own splats" : 'points'],
+    ['preset', preset],
+    ['Gaussians', gaussians.source === gaussians.edited ? String(gaussians.edited) : `${gaussians.source} → ${gaussians.edited}`],
+    ...(from === 'source' ? ([['touched by the edit', `${(100 * editedShare).toFixed(0)} %`]] as [string, string][]) : []),
+    ['iterations', String(iterations)],
+    ['PSNR, edited views', db(meanOf(fitPsnr))],
+    ...(leaveOneOut ? ([['PSNR, views left out', db(leaveOneOut.psnr)], ['the same, before fitting', db(leaveOneOut.start)]] as [string, string][]) : []),
+    ['seconds', seconds.toFixed(1)],
+  ];
+  const charts: Chart[] = [];
+  const curve = leaveOneOut?.curve ?? [];
+  if (leaveOneOut && curve.length > 1) {
+    charts.push({
+      title: 'Views left out of the refit',
+      x: 'iteration',
+      y: 'PSNR, dB',
+      series: [
+        { name: 'views left out', points: curve.map(({ iteration, psnr }) => [iteration, psnr]) },
+        { name: `chosen: ${iterations}`, points: [[iterations, leaveOneOut.psnr]] },
+        { name: 'before fitting', points: [[curve[0].iteration, leaveOneOut.start], [curve[curve.length - 1].iteration, leaveOneOut.start]], dashed: true },
+      ],
+    });
+  }
+  return { facts, charts, warp };
+}
+
+function meanOf(values: readonly (number | null)[]): number | undefined {
+  const known = values.filter((value) => value !== null);
+  return known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : undefined;
+}
+
+/** The map of one view among those of the first ones; undefined for a later one. */
+function mapOf({ width, height }: EditMaps['before'], data: Float32Array | undefined, view: number): HeatMap | undefined {
+  const size = width * height;
+  if (!data || data.length < (view + 1) * size) return undefined;
+  return { width, height, data: data.subarray(view * size, (view + 1) * size) };
+}
+
+function mapPair(maps: EditMaps | undefined, what: 'confidence' | 'depth', view: number): MapPair | undefined {
+  return maps && { before: mapOf(maps.before, maps.before[what], view), after: mapOf(maps.after, maps.after[what], view) };
+}
+
 async function reportView(
-  { views, verification }: EditRecord,
+  dir: string,
+  { views, verification, refit }: EditRecord,
   i: number,
   [before, after]: readonly [Uint8Array, Uint8Array],
   extras: EditReportExtras,
@@ -102,8 +157,9 @@ async function reportView(
     before,
     after,
     difference: difference(await decodeImage(before), await decodeImage(after)),
-    confidence: extras.confidence?.[i],
-    depth: extras.depth?.[i],
+    refitted: refit ? await picture(dir, refittedFile(i)).catch(() => undefined) : undefined,
+    confidence: mapPair(extras.maps, 'confidence', i),
+    depth: mapPair(extras.maps, 'depth', i),
     figures: {
       meanChange: { after: meanChange },
       ...(first && last
@@ -112,6 +168,7 @@ async function reportView(
             rotationErrorDeg: { before: first.rotationDeg, after: last.rotationDeg },
           }
         : {}),
+      ...(refit ? { refitPsnr: { after: refit.fitPsnr[i] } } : {}),
       ...extras.viewFigures?.[i],
     },
   };

@@ -1,19 +1,21 @@
-/** Stage `write`: edit.json, the record of the whole edit. */
+/** Stage `write`: edit.json, the record of the whole edit; dataset/ where it is wanted; report.html. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { OutputError } from '../../binding/errors';
+import { EnvironmentError, OutputError } from '../../binding/errors';
 import type { EditSettings } from '../../config/edit';
-import { toBytes } from '../../scene';
-import type { GridPlan, Image } from '../../scene';
+import { toBytes, writeColmap, writeNerfstudio } from '../../scene';
+import type { GridPlan, Image, ScenePoints } from '../../scene';
 import type { AppEvent } from '../events';
 import type { RefitRecord } from '../refit/refit-scene';
 import type { OutputFolder } from '../output-folder';
-import { refitOf } from './refit';
+import { camerasOf, refitOf } from './refit';
+import { editReport } from './report-page';
+import type { EditReportExtras } from './report-page';
 import { afterOf, beforeOf, choiceOf, viewFile } from './run';
 import type { AnchoredChoice, ChosenView, EditRun, EditStage } from './run';
 import type { Verification } from './verification';
-import { verificationOf } from './verify';
+import { mapsOf, verificationOf } from './verify';
 
 export const writeStage: EditStage = { name: 'write', run: write };
 
@@ -81,7 +83,37 @@ async function* write(run: EditRun): AsyncGenerator<AppEvent, void> {
   };
   for (const [view, { meanChange }] of record.views.entries())
     yield { type: 'metric', name: 'meanChange', value: meanChange, view };
-  await saveRecord(await run.folder(), record);
+  const folder = await run.folder();
+  await saveRecord(folder, record);
+  if (settings.dataset) await writeDataset(folder, record, after, { points: run.scene.points, signal: run.signal });
+  yield* writeReport(folder, record, { maps: await mapsOf(run) });
+}
+
+/** Writes report.html; a build without the browser's side says so and goes on without. */
+export async function* writeReport(folder: OutputFolder, record: EditRecord, extras: EditReportExtras): AsyncGenerator<AppEvent, void> {
+  try {
+    await folder.write('report.html', await editReport(folder.dir, record, extras));
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    yield { type: 'warning', message: `no report.html: ${error.message}` };
+  }
+}
+
+/** Writes the edited views with their cameras to dataset/nerfstudio and dataset/colmap. */
+export async function writeDataset(
+  folder: OutputFolder, { views }: EditRecord, after: readonly Image[], { points, signal }: { points?: ScenePoints; signal: AbortSignal },
+): Promise<void> {
+  const target = await folder.claim('dataset');
+  await fs.rm(target, { recursive: true, force: true });
+  const safe = views.every(({ name }) => name.split('/').every((part) => !['', '.', '..'].includes(part)) && !/[\0\n\r\\]/.test(name));
+  const cameras = camerasOf(views);
+  const dataset = {
+    // Names such as ../photos/1 would leave the folder.
+    views: views.map(({ name }, i) => ({ name: safe ? name : String(i).padStart(3, '0'), image: after[i], camera: cameras[i] })),
+    ...(points ? { points } : {}),
+  };
+  await writeNerfstudio(path.join(target, 'nerfstudio'), dataset, { signal });
+  await writeColmap(path.join(target, 'colmap'), dataset, { signal });
 }
 
 /** Writes edit.json. */
@@ -109,7 +141,7 @@ export function outputHash(views: readonly Image[]): string {
 }
 
 /** Mean absolute difference of pixels in [0, 1]. */
-function meanDifference(a: Image, b: Image): number {
+export function meanDifference(a: Image, b: Image): number {
   let sum = 0;
   for (let i = 0; i < a.data.length; i++) sum += Math.abs(a.data[i] - b.data[i]);
   return sum / a.data.length;

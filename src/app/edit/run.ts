@@ -16,7 +16,7 @@ import type { HostTensor } from '../parity/kinds';
 import type { EditGroup } from './anchored/groups';
 import type { GroupsProgress } from './anchored/sequence';
 import type { RefitRecord } from '../refit/refit-scene';
-import type { Verification } from './verification';
+import type { Verification, EditMaps } from './verification';
 
 /**
  * A named part of an edit. It reads what earlier stages left through the functions below, so a resumed run may skip
@@ -86,6 +86,8 @@ export interface EditRun {
   readonly device: Device;
   readonly editor: Editor;
   readonly scene: Scene;
+  /** The file, where the scene was rendered from splats: they are in the frame of its cameras. */
+  readonly splats?: string;
   readonly signal: AbortSignal;
   /** Seconds per stage, earlier runs of a resumed folder included. */
   readonly seconds: Record<string, number>;
@@ -100,6 +102,8 @@ export interface EditRun {
   groupsProgress?: GroupsProgress;
   after?: Image[];
   verification?: Verification | null;
+  /** What the verifier saw, where it can be shown. */
+  maps?: EditMaps;
   refit?: RefitRecord | null;
 }
 

@@ -2,7 +2,8 @@
  * What the verifier says about an edit: confidences before and after, and the poses it sees against the given cameras.
  */
 import type { Image } from '../../scene';
-import type { Verifier, VerifierReading } from '../model/verifier';
+import type { Verifier, VerifierMaps, VerifierReading } from '../model/verifier';
+import type { AppEvent } from '../events';
 import type { Device } from '../../tensor/device';
 import { allPairs, poseError } from '../../tensor/ops';
 import { scope } from '../../tensor/scope';
@@ -40,12 +41,19 @@ export interface Verification {
   after: SetReport;
 }
 
+/** What can be shown of a reading: maps of the first views, before and after. */
+export interface EditMaps {
+  before: VerifierMaps;
+  after: VerifierMaps;
+}
+
 /** Most views that the verifier looks at together: what it takes then grows with the number of views, not its square. */
 const windowViews = 9;
 
 /**
  * Reads one set of views and compares its cameras with the given ones. More than nine views are read in windows of
- * neighbours that overlap by one view; pairs are those within a window.
+ * neighbours that overlap by one view; pairs are those within a window. Maps are those of the first window: depths of
+ * another one would be of another scale.
  * @throws AbortError
  */
 export async function verifySet(
@@ -54,12 +62,14 @@ export async function verifySet(
   views: readonly ChosenView[],
   images: readonly Image[],
   signal: AbortSignal,
-): Promise<SetReport> {
+): Promise<{ report: SetReport; maps?: VerifierMaps }> {
   const depth: number[][] = views.map(() => []);
   const point: number[][] = views.map(() => []);
   const pairs: PairError[] = [];
+  let maps: VerifierMaps | undefined;
   for (const [from, to] of windows(views.length)) {
-    const reading = await verifier.read(images.slice(from, to), signal);
+    const reading = await verifier.read(images.slice(from, to), signal, { maps: from === 0 });
+    maps ??= reading.maps;
     for (let view = from; view < to; view++) {
       depth[view].push(reading.depthConfidence[view - from]);
       point[view].push(reading.pointConfidence[view - from]);
@@ -71,7 +81,7 @@ export async function verifySet(
   const average = (chosen: readonly PairError[], field: 'rotationDeg' | 'translationDeg'): number | undefined =>
     chosen.length > 0 ? mean(chosen.map((pair) => pair[field])) : undefined;
   const [depthConfidence, pointConfidence] = [depth.map(mean), point.map(mean)];
-  return {
+  const report: SetReport = {
     depthConfidence: mean(depthConfidence),
     pointConfidence: mean(pointConfidence),
     rotationDeg: average(pairs, 'rotationDeg'),
@@ -87,6 +97,25 @@ export async function verifySet(
       };
     }),
     pairs,
+  };
+  return { report, maps };
+}
+
+/** Reads an edit's views before and after. @throws AbortError */
+export async function* verifyEdit(
+  device: Device,
+  verifier: Verifier,
+  views: readonly ChosenView[],
+  { before, after, signal }: { before: readonly Image[]; after: readonly Image[]; signal: AbortSignal },
+): AsyncGenerator<AppEvent, { verification: Verification; maps?: EditMaps }> {
+  yield { type: 'step', stage: 'verify', step: 0, steps: 2 };
+  const first = await verifySet(device, verifier, views, before, signal);
+  yield { type: 'step', stage: 'verify', step: 1, steps: 2 };
+  const second = await verifySet(device, verifier, views, after, signal);
+  yield { type: 'step', stage: 'verify', step: 2, steps: 2 };
+  return {
+    verification: { before: first.report, after: second.report },
+    ...(first.maps && second.maps ? { maps: { before: first.maps, after: second.maps } } : {}),
   };
 }
 

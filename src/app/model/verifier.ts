@@ -24,11 +24,23 @@ export interface VerifierReading {
   pointConfidence: number[];
   /** Estimated cameras: 3x4 row-major camera-from-world per view; the scale is arbitrary. */
   worldToCam: number[][];
+  /** Where they were asked for. */
+  maps?: VerifierMaps;
+}
+
+/** [V, H, W] at the verifier's size. */
+export interface VerifierMaps {
+  width: number;
+  height: number;
+  /** Depth confidence of every pixel, >= 1. */
+  confidence: Float32Array;
+  /** z-depth of every pixel, of arbitrary scale; absent where the network does not say. */
+  depth?: Float32Array;
 }
 
 export interface Verifier {
-  /** Reads V views of one size, in order. @throws AbortError */
-  read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading>;
+  /** Reads V views of one size, in order. `maps` asks for the maps as well. @throws AbortError */
+  read(views: readonly Image[], signal?: AbortSignal, options?: { maps?: boolean }): Promise<VerifierReading>;
   /** Reads several sets of as many views. `depth` asks for the depth maps as well. @throws AbortError */
   readSets(sets: readonly (readonly Image[])[], options?: { depth?: boolean; signal?: AbortSignal }): Promise<SetReading[]>;
   dispose(): void;
@@ -62,30 +74,31 @@ class VggtVerifier implements Verifier {
     private readonly dtype: 'f32' | 'bf16',
   ) {}
 
-  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+  async read(views: readonly Image[], signal?: AbortSignal, { maps: wantsMaps = false }: { maps?: boolean } = {}): Promise<VerifierReading> {
     const { img_size: size, patch_size: patch } = this.model.config;
     const input = networkInput(views, size, patch);
     const [, , height, width] = input.shape;
-    const { depth, point, poses } = scope(() => {
+    const { means, shown } = scope(() => {
       const images = cast(this.device.tensor(input.data as Float32Array, input.shape), this.dtype);
       const output = this.model.forward(images);
       return {
-        depth: mean(output.depthConf, [1, 2]),
-        point: mean(output.worldPointsConf, [1, 2]),
-        poses: output.poseEnc,
+        means: [mean(output.depthConf, [1, 2]), mean(output.worldPointsConf, [1, 2]), output.poseEnc],
+        shown: wantsMaps ? [output.depthConf, output.depth] : [],
       };
     });
     try {
       const numbers = async (tensor: Tensor): Promise<number[]> => Array.from(await tensor.toFloat32());
-      const [depthConfidence, pointConfidence, encodings] = await Promise.all([depth, point, poses].map(numbers));
+      const [depthConfidence, pointConfidence, encodings] = await Promise.all(means.map(numbers));
+      const [confidence, depth] = await Promise.all(shown.map((tensor) => tensor.toFloat32()));
       if (signal?.aborted) throw new AbortError();
       return {
         depthConfidence,
         pointConfidence,
         worldToCam: decodePoses(encodings, height, width).map(({ extrinsics }) => extrinsics),
+        ...(wantsMaps ? { maps: { width, height, confidence, depth } } : {}),
       };
     } finally {
-      for (const tensor of [depth, point, poses]) tensor.dispose();
+      for (const tensor of [...means, ...shown]) tensor.dispose();
     }
   }
 
@@ -169,7 +182,7 @@ class OnnxVerifier implements Verifier {
     return { outputs: await this.module.run({ [name]: feed }, { signal }), height, width };
   }
 
-  async read(views: readonly Image[], signal?: AbortSignal): Promise<VerifierReading> {
+  async read(views: readonly Image[], signal?: AbortSignal, { maps = false }: { maps?: boolean } = {}): Promise<VerifierReading> {
     const { outputs, height, width } = await this.run(views, signal);
     const count = views.length;
     const means = (output: OnnxArray): number[] => {
@@ -182,12 +195,16 @@ class OnnxVerifier implements Verifier {
         (_, v) => values.subarray(v * pixels, (v + 1) * pixels).reduce((sum, x) => sum + x, 0) / pixels,
       );
     };
+    const [confidence, depth] = ['depth_conf', 'depth'].map((name) => outputs[name] && Float32Array.from(outputs[name].data, Number));
+    // An export may give its confidences at another size than its input; such maps cannot be shown.
+    const drawable = (map?: Float32Array): boolean => map?.length === count * width * height;
     return {
       depthConfidence: means(outputs['depth_conf']),
       pointConfidence: means(outputs['world_points_conf']),
       worldToCam: decodePoses(Array.from(outputs['pose_enc'].data, Number), height, width).map(
         ({ extrinsics }) => extrinsics,
       ),
+      ...(maps && drawable(confidence) ? { maps: { width, height, confidence, depth: drawable(depth) ? depth : undefined } } : {}),
     };
   }
 

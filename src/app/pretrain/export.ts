@@ -85,8 +85,16 @@ export async function exportEditor(folder: OutputFolder, model: TinyEditor, toke
   await weights(folder, 'text_encoder_2', MODEL_FILE, model.weights.t5.parameters);
 }
 
-/** Overwrites a tiny editor's weights by those of a model folder. @throws WeightsError when a weight is missing or has another shape */
+/** Starts an editor from the weights of a model folder. @throws WeightsError where shapes differ */
 export function startFrom(device: Device, folder: string, model: TinyEditor): void {
+  blendWith(device, folder, model, 1);
+}
+
+/**
+ * Moves an editor towards the weights of a model folder: share · stored + (1 − share) · trained. Between a model and its fine-tuned self
+ * the average often beats both (Wortsman et al. 2022, "model soups"). @throws WeightsError where shapes differ
+ */
+export function blendWith(device: Device, folder: string, model: TinyEditor, share: number): void {
   const files = [
     ['transformer', DIFFUSION_FILE, model.weights.transformer],
     ['text_encoder', MODEL_FILE, model.weights.clip],
@@ -99,8 +107,8 @@ export function startFrom(device: Device, folder: string, model: TinyEditor): vo
       scope(() => {
         const stored = file.load(key, 'f32');
         if (stored.size !== target.size) throw new WeightsError(`${path}: '${key}' is [${stored.shape}], this editor has [${target.shape}]`);
-        scaleInPlace(target, 0);
-        axpyInPlace(target, stored, 1);
+        scaleInPlace(target, 1 - share);
+        axpyInPlace(target, stored, share);
       });
     }
   }

@@ -4,8 +4,8 @@ import { photometricLoss } from '../../rewards';
 import type { Image, Scene } from '../../scene';
 import type { Camera } from '../../scene';
 import type { GaussianCloud } from '../../scene/gaussians/cloud';
-import { editMasks } from '../../scene/gaussians/edit-mask';
-import { evaluateViews } from '../../scene/gaussians/evaluate';
+import { editMasks, isColourMap } from '../../scene/gaussians/edit-mask';
+import { evaluateViews, psnr } from '../../scene/gaussians/evaluate';
 import { fit } from '../../scene/gaussians/fit';
 import { Gaussians } from '../../scene/gaussians/gaussians';
 import { cloudFromPoints, sceneExtent } from '../../scene/gaussians/initialise';
@@ -20,7 +20,8 @@ import type { Verifier } from '../model';
 import { verifierPoints } from '../reconstruct/verifier-points';
 import { changesShape, seenDepth } from './depth';
 import type { SeenDepth } from './depth';
-import { fittedSplats, ownSplats, photographs } from './source';
+import { backgroundColours, fittedSplats, ownSplats, photographs } from './source';
+import type { Background } from './source';
 
 export interface RefitInput {
   device: Device;
@@ -34,7 +35,9 @@ export interface RefitInput {
     refit: 'source' | 'scratch';
     preset: 'auto' | RefitPreset;
     splats?: string;
-    dataparser?: string;
+    /** null: the splats are in the frame of the cameras. */
+    dataparser?: string | null;
+    background: Background;
     sourceIterations: number;
     refitIterations?: number;
     folds: number;
@@ -49,8 +52,8 @@ export interface RefitRecord {
   preset: RefitPreset | 'scratch';
   gaussians: { source: number; edited: number; seeds: number };
   iterations: number;
-  /** Mean PSNR in dB of edited views left out of the fit, at the iteration that was chosen, and of the unedited scene there. */
-  leaveOneOut?: { psnr: number; unedited: number; curve: { iteration: number; psnr: number }[] };
+  /** Mean PSNR in dB of edited views left out of the fit, at the iteration that was chosen, and before the first one. */
+  leaveOneOut?: { psnr: number; start: number; curve: { iteration: number; psnr: number }[] };
   /** PSNR of the edited views after the refit, dB. */
   fitPsnr: number[];
   /** Share of the source's Gaussians that the edit touches. */
@@ -95,12 +98,17 @@ async function* fromSource(input: RefitInput): AsyncGenerator<AppEvent, Unfinish
   const views = await photographs(scene, { width, height }, signal);
   const source =
     settings.splats === undefined
-      ? yield* fittedSplats(device, scene, views, { iterations: settings.sourceIterations, seed: settings.seed, signal })
+      ? yield* fittedSplats(device, scene, views, { ...settings, iterations: settings.sourceIterations, signal })
       : yield* ownSplats(device, scene, settings.splats, views, { ...settings, signal });
-  const depth = await medianDepths(device, source, cameras);
+  const colour = backgroundColours[settings.background];
+  const { depth, transmittance } = await looks(device, source, cameras);
   const { preset, seen } = await choosePreset(input, depth);
   yield { type: 'note', message: `refit: ${preset === 'appearance' ? 'colours move, shape stays' : 'shape moves too, new Gaussians where the edit put something'}` };
-  const refitViews = cameras.map((camera, v) => ({ before: before[v], after: after[v], camera, depth: preset === 'geometry' ? seen?.after[v] : undefined }));
+  const black = (images: readonly Image[]): readonly Image[] => overBlack(images, transmittance, colour, editMasks(before, after));
+  const [dark, darkEdited] = [black(before), black(after)];
+  const refitViews = cameras.map((camera, v) => ({
+    before: dark[v], after: darkEdited[v], camera, depth: preset === 'geometry' ? seen?.after[v] : undefined,
+  }));
   const options = { preset, seed: settings.seed, signal, folds: settings.folds, iterations: settings.refitIterations };
   const work = refit(device, source, refitViews, options);
   let next = await work.next();
@@ -108,9 +116,9 @@ async function* fromSource(input: RefitInput): AsyncGenerator<AppEvent, Unfinish
     yield { type: 'step', stage: 'refit', ...next.value };
     next = await work.next();
   }
-  const { cloud: edited, iterations, leaveOneOut, fitPsnr, editedShare, seeds } = next.value;
+  const { cloud: edited, iterations, leaveOneOut, editedShare, seeds } = next.value;
   const chosen = leaveOneOut.find((point) => point.iteration === iterations);
-  const rendered = await renders(device, edited, cameras);
+  const rendered = await renders(device, edited, cameras, colour);
   return {
     source,
     edited,
@@ -120,8 +128,9 @@ async function* fromSource(input: RefitInput): AsyncGenerator<AppEvent, Unfinish
       preset,
       gaussians: { source: source.count, edited: edited.count, seeds },
       iterations,
-      leaveOneOut: chosen && { psnr: chosen.psnr, unedited: leaveOneOut[0].psnr, curve: leaveOneOut },
-      fitPsnr,
+      leaveOneOut: chosen && { psnr: chosen.psnr, start: leaveOneOut[0].psnr, curve: leaveOneOut },
+      // Against the edited views as they are: what a refit aims at leaves out what it takes for noise of the editor.
+      fitPsnr: rendered.map((image, v) => psnr(image, after[v])),
       editedShare,
       warp: {
         before: warpLoss(before, cameras, depth),
@@ -136,7 +145,9 @@ async function* fromSource(input: RefitInput): AsyncGenerator<AppEvent, Unfinish
 async function choosePreset(
   { before, after, verifier, settings, signal }: RefitInput, depth: readonly Float32Array[],
 ): Promise<{ preset: RefitPreset; seen?: SeenDepth }> {
-  if (settings.preset === 'appearance' || !verifier) return { preset: settings.preset === 'geometry' ? 'geometry' : 'appearance' };
+  // What one map of colours explains is no change of shape, whatever a small verifier makes of the new colours.
+  const recoloured = settings.preset === 'auto' && isColourMap(before, after);
+  if (settings.preset === 'appearance' || recoloured || !verifier) return { preset: settings.preset === 'geometry' ? 'geometry' : 'appearance' };
   const masks = editMasks(before, after);
   const seen = await seenDepth(verifier, before, after, depth, masks, signal);
   if (settings.preset === 'geometry') return { preset: 'geometry', seen };
@@ -152,13 +163,14 @@ async function* fromScratch({ device, scene, cameras, before, after, settings, s
   const points = scene.points && scene.points.count > 0 ? scene.points : await verifierPoints(device, views, { model: 'tiny', signal });
   const start = cloudFromPoints(points, { shDegree: scratchDegree, most: cap, rng: new Rng(settings.seed, startStream) });
   using gaussians = Gaussians.fromCloud(device, start);
-  const recipe = reconstructRecipe({ iterations, cap, strategy: 'mcmc' });
+  const background = backgroundColours[settings.background];
+  const recipe = { ...reconstructRecipe({ iterations, cap, strategy: 'mcmc' }), background };
   for await (const { iteration } of fit(gaussians, views, recipe, { seed: settings.seed, signal, extent: sceneExtent(cameras), reportEvery: 100 })) {
     yield { type: 'step', stage: 'refit', step: iteration, steps: iterations };
   }
-  const figures = await evaluateViews(gaussians, views);
+  const figures = await evaluateViews(gaussians, views, { background });
   const edited = await gaussians.toCloud();
-  const depth = await medianDepths(device, edited, cameras);
+  const { depth } = await looks(device, edited, cameras);
   const rendered = figures.map((figure) => figure.rendered);
   return {
     edited,
@@ -168,7 +180,7 @@ async function* fromScratch({ device, scene, cameras, before, after, settings, s
       preset: 'scratch',
       gaussians: { source: start.count, edited: edited.count, seeds: 0 },
       iterations,
-      fitPsnr: figures.map(({ psnr }) => psnr),
+      fitPsnr: figures.map((figure) => figure.psnr),
       editedShare: 1,
       warp: {
         before: warpLoss(before, cameras, depth),
@@ -179,21 +191,48 @@ async function* fromScratch({ device, scene, cameras, before, after, settings, s
   };
 }
 
-async function medianDepths(device: Device, cloud: GaussianCloud, cameras: readonly Camera[]): Promise<Float32Array[]> {
+/** Median depth of each view, and the share of the background in each pixel. */
+async function looks(device: Device, cloud: GaussianCloud, cameras: readonly Camera[]): Promise<{ depth: Float32Array[]; transmittance: Float32Array[] }> {
   using gaussians = Gaussians.fromCloud(device, cloud);
-  const depths: Float32Array[] = [];
+  const [depth, transmittance]: Float32Array[][] = [[], []];
   for (const camera of cameras) {
     using rendering = await rasterize(gaussians, camera);
-    depths.push(await rendering.medianDepth.toFloat32());
+    depth.push(await rendering.medianDepth.toFloat32());
+    transmittance.push((await rendering.alpha.toFloat32()).map((alpha) => 1 - alpha));
   }
-  return depths;
+  return { depth, transmittance };
 }
 
-async function renders(device: Device, cloud: GaussianCloud, cameras: readonly Camera[]): Promise<Image[]> {
+async function renders(
+  device: Device, cloud: GaussianCloud, cameras: readonly Camera[], background: readonly [number, number, number],
+): Promise<Image[]> {
   using gaussians = Gaussians.fromCloud(device, cloud);
   const images: Image[] = [];
-  for (const camera of cameras) images.push(await renderImage(gaussians, camera));
+  for (const camera of cameras) images.push(await renderImage(gaussians, camera, { background }));
   return images;
+}
+
+/** From here on a pixel is background, and an edit there is a thing of its own. */
+const nothingThere = 0.9;
+
+/**
+ * The pictures as they would be over black, which is what a refit works on: the source's share of the background is taken out. Where an edit
+ * put something before the bare background it stays whole.
+ * @param masks [V][H W] where the edit is, undefined for one of whole pictures
+ */
+function overBlack(
+  images: readonly Image[], transmittance: readonly Float32Array[], colour: readonly [number, number, number], masks: readonly Float32Array[] | undefined,
+): readonly Image[] {
+  if (colour.every((value) => value === 0)) return images;
+  return images.map((image, v) => {
+    const data = Float32Array.from(image.data);
+    const pixels = image.width * image.height;
+    transmittance[v].forEach((share, i) => {
+      if (share >= nothingThere && masks && masks[v][i] > 0) return;
+      for (let c = 0; c < 3; c++) data[c * pixels + i] = Math.max(0, data[c * pixels + i] - share * colour[c]);
+    });
+    return { ...image, data };
+  });
 }
 
 function warpLoss(images: readonly Image[], cameras: readonly Camera[], depth: readonly Float32Array[]): number | null {

@@ -3,7 +3,7 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { SceneError } from '../../binding/errors';
 import { loadView, scaleCamera } from '../../scene';
-import type { Scene } from '../../scene';
+import type { Image, Scene } from '../../scene';
 import type { GaussianCloud } from '../../scene/gaussians/cloud';
 import { evaluateViews, meanFigures } from '../../scene/gaussians/evaluate';
 import { fit } from '../../scene/gaussians/fit';
@@ -19,38 +19,68 @@ import type { AppEvent } from '../events';
 
 /** Renders of splats that fit the cameras lie well above this, those in another frame below, dB. */
 const leastPsnr = 15;
+/** Pictures of little contrast come near each other in any frame: splats must also show more than the mean colour of each does, by so many dB. */
+const aboveFlat = 1;
 /** Photographs that splats are compared with. */
 const checkedViews = 9;
 const perPixel = 1.2;
 const initStream = 204;
 
+/** `--background`: display-referred RGB. */
+export const backgroundColours = { black: [0, 0, 0], white: [1, 1, 1] } as const;
+export type Background = keyof typeof backgroundColours;
+
+/** The file that nerfstudio leaves beside the splats that it trains. */
+export async function dataparserFile(splats: string): Promise<string | undefined> {
+  const beside = path.join(path.dirname(splats), 'dataparser_transforms.json');
+  return (await fs.stat(beside).catch(() => undefined)) ? beside : undefined;
+}
+
 /**
  * The user's splats, in the frame of the scene's cameras.
  * @param views photographs with cameras to check them against
+ * @param dataparser nerfstudio's transform; default the one beside the file, null for none
  * @throws SceneError when their renders do not look like the photographs
  */
 export async function* ownSplats(
-  device: Device, scene: Scene, file: string, views: readonly FitView[], { dataparser, signal }: { dataparser?: string; signal: AbortSignal },
+  device: Device, scene: Scene, file: string, views: readonly FitView[],
+  { dataparser, background, signal }: { dataparser?: string | null; background: Background; signal: AbortSignal },
 ): AsyncGenerator<AppEvent, GaussianCloud> {
   const { cloud, warnings } = await readSplats(file, { signal });
   for (const message of warnings) yield { type: 'warning', message };
-  const beside = path.join(path.dirname(file), 'dataparser_transforms.json');
-  const transform = dataparser ?? ((await fs.stat(beside).catch(() => undefined)) ? beside : undefined);
+  if (cloud.count === 0) throw new SceneError(`${file}: holds no Gaussians`);
+  const transform = dataparser === undefined ? await dataparserFile(file) : (dataparser ?? undefined);
   const placed = transform === undefined ? cloud : transformCloud(cloud, inverseOfDataparser(await readJson(transform), await appliedOf(scene), transform));
   using gaussians = Gaussians.fromCloud(device, placed);
   const step = Math.max(1, Math.floor(views.length / checkedViews));
-  const { psnr } = meanFigures(await evaluateViews(gaussians, views.filter((_, v) => v % step === 0)));
+  const checked = views.filter((_, v) => v % step === 0);
+  const { psnr } = meanFigures(await evaluateViews(gaussians, checked, { background: backgroundColours[background] }));
   yield { type: 'metric', name: 'source.psnr', value: psnr };
-  if (psnr >= leastPsnr) return placed;
+  const flat = checked.reduce((sum, { image }) => sum + psnrOfMean(image), 0) / checked.length;
+  const least = Math.max(leastPsnr, flat + aboveFlat);
+  if (psnr >= least) return placed;
   throw new SceneError(
-    `${file}: does not show what the scene's photographs show (${psnr.toFixed(1)} dB, expected at least ${leastPsnr}): its frame is not that of ` +
+    `${file}: does not show what the scene's photographs show (${psnr.toFixed(1)} dB, expected at least ${least.toFixed(1)}): its frame is not that of ` +
       `the cameras${transform ? ` even after ${transform}` : '; for splats exported by nerfstudio give --dataparser dataparser_transforms.json'}`,
   );
 }
 
+/** PSNR in dB of a picture in its own mean colour against it: what knows nothing of the scene's shape reaches that at best. */
+function psnrOfMean({ width, height, data }: Image): number {
+  const pixels = width * height;
+  let squares = 0;
+  for (let c = 0; c < 3; c++) {
+    const plane = data.subarray(c * pixels, (c + 1) * pixels);
+    const mean = plane.reduce((sum, value) => sum + value, 0) / pixels;
+    squares += plane.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  }
+  return -10 * Math.log10(squares / (3 * pixels));
+}
+
 /** Fits splats to all photographs of the scene at the size of the edited views. */
 export async function* fittedSplats(
-  device: Device, scene: Scene, views: readonly FitView[], { iterations, seed, signal }: { iterations: number; seed: number; signal: AbortSignal },
+  device: Device, scene: Scene, views: readonly FitView[],
+  { iterations, background, seed, signal }: { iterations: number; background: Background; seed: number; signal: AbortSignal },
 ): AsyncGenerator<AppEvent, GaussianCloud> {
   const { width, height } = views[0].image;
   const cap = Math.round(perPixel * width * height);
@@ -61,12 +91,13 @@ export async function* fittedSplats(
       ? cloudFromPoints(scene.points, { shDegree: 1, most: cap, rng })
       : cloudAtRandom(cameras, { count: Math.round(cap / 2), shDegree: 1, rng });
   using gaussians = Gaussians.fromCloud(device, start);
-  const recipe = reconstructRecipe({ iterations, cap, strategy: 'mcmc' });
+  const colour = backgroundColours[background];
+  const recipe = { ...reconstructRecipe({ iterations, cap, strategy: 'mcmc' }), background: colour };
   for await (const { iteration, l1 } of fit(gaussians, views, recipe, { seed, signal, extent: sceneExtent(cameras), reportEvery: 100 })) {
     yield { type: 'step', stage: 'refit', step: iteration, steps: iterations };
     yield { type: 'metric', name: 'source.l1', value: l1 };
   }
-  const figures = meanFigures(await evaluateViews(gaussians, views.slice(0, checkedViews)));
+  const figures = meanFigures(await evaluateViews(gaussians, views.slice(0, checkedViews), { background: colour }));
   yield { type: 'metric', name: 'source.psnr', value: figures.psnr };
   return gaussians.toCloud();
 }

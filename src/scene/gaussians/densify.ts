@@ -1,6 +1,6 @@
 /** Adaptive density control of 3D Gaussian splatting (Kerbl et al. 2023, section 5.2): clone, split, prune, reset opacities. */
 import { densifyStats, full, minimum } from '../../tensor/ops';
-import { unscoped } from '../../tensor/scope';
+import { scope, unscoped } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import type { Rng } from '../procedural/rng';
 import type { Gaussians } from './gaussians';
@@ -101,7 +101,7 @@ export async function refineDensity(
 export function resetOpacities(gaussians: Gaussians, optimizer: SplatOptimizer): void {
   const { device, parameters } = gaussians;
   const old = parameters.opacityLogits;
-  const next = unscoped(() => minimum(old, full(device, [gaussians.count], logit(resetOpacity))));
+  const next = unscoped(() => scope(() => minimum(old, full(device, [1], logit(resetOpacity)))));
   old.dispose();
   gaussians.parameters = { ...parameters, opacityLogits: next };
   optimizer.reset('opacityLogits');

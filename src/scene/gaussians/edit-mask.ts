@@ -1,9 +1,8 @@
 /** Where an edit changed pictures, and which Gaussians show it. */
 import type { Camera } from '../cameras';
 import type { Image } from '../image';
-import { add } from '../../tensor/ops';
-import { unscoped } from '../../tensor/scope';
-import type { Tensor } from '../../tensor/tensor';
+import { scope, unscoped } from '../../tensor/scope';
+import { colourMap } from './colour-map';
 import type { Gaussians } from './gaussians';
 import { rasterize } from './rasterize';
 
@@ -11,6 +10,8 @@ import { rasterize } from './rasterize';
 const changed = 0.08;
 /** An edit of a larger share of the pixels is one of the whole picture. */
 const globalShare = 0.6;
+/** So is one that a single map of colours explains up to this share of its squares. */
+const unexplained = 0.35;
 /** Pixels by which an edit's edge is closed. */
 const closing = 3;
 
@@ -18,8 +19,27 @@ const closing = 3;
 export function editMasks(before: readonly Image[], after: readonly Image[]): Float32Array[] | undefined {
   const masks = before.map((image, v) => changedPixels(image, after[v]));
   const share = masks.reduce((sum, mask) => sum + mask.reduce((s, x) => s + x, 0) / mask.length, 0) / masks.length;
-  if (share > globalShare) return undefined;
+  if (share > globalShare || (share > 0 && isColourMap(before, after))) return undefined;
   return masks.map((mask, v) => closed(mask, before[v].width, before[v].height));
+}
+
+/** Whether one map of colours makes the edited pictures of the others: a mild one changes few pixels by much. */
+export function isColourMap(before: readonly Image[], after: readonly Image[]): boolean {
+  const map = colourMap(before, after);
+  let [left, all] = [0, 0];
+  before.forEach((image, v) => {
+    const pixels = image.width * image.height;
+    for (let i = 0; i < pixels; i++) {
+      const rgb = [image.data[i], image.data[pixels + i], image.data[2 * pixels + i]];
+      for (let c = 0; c < 3; c++) {
+        const edited = after[v].data[c * pixels + i];
+        const mapped = map[4 * c] * rgb[0] + map[4 * c + 1] * rgb[1] + map[4 * c + 2] * rgb[2] + map[4 * c + 3];
+        left += (edited - mapped) ** 2;
+        all += (edited - rgb[c]) ** 2;
+      }
+    }
+  });
+  return left < unexplained * all;
 }
 
 function changedPixels(a: Image, b: Image): Float32Array {
@@ -59,18 +79,13 @@ export function spread(
  * of (GaussianEditor 2023, weighted by the blend weight). 0 for Gaussians that no view sees.
  */
 export async function liftMasks(gaussians: Gaussians, cameras: readonly Camera[], masks: readonly Float32Array[]): Promise<Float32Array> {
-  const { device } = gaussians;
-  let total: Tensor | undefined;
+  const { device, count } = gaussians;
+  const sums = new Float64Array(2 * count);
   for (const [v, camera] of cameras.entries()) {
     using rendering = await rasterize(gaussians, camera);
-    const mask = unscoped(() => device.tensor(masks[v], [camera.height, camera.width]));
-    const lifted = unscoped(() => rendering.lift(mask));
-    mask.dispose();
-    const sum: Tensor = total ? unscoped(() => add(total!, lifted)) : lifted;
-    if (total) [total, lifted].forEach((tensor) => tensor.dispose());
-    total = sum;
+    const lifted = unscoped(() => scope(() => rendering.lift(device.tensor(masks[v], [camera.height, camera.width]))));
+    (await lifted.toFloat32()).forEach((value, i) => (sums[i] += value));
+    lifted.dispose();
   }
-  const sums = total ? await total.toFloat32() : new Float32Array(2 * gaussians.count);
-  total?.dispose();
-  return Float32Array.from({ length: gaussians.count }, (_, i) => (sums[2 * i + 1] > 0 ? sums[2 * i] / sums[2 * i + 1] : 0));
+  return Float32Array.from({ length: count }, (_, i) => (sums[2 * i + 1] > 0 ? sums[2 * i] / sums[2 * i + 1] : 0));
 }

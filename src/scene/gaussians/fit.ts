@@ -1,5 +1,5 @@
 /** Fits a splat scene to pictures, one view per step. */
-import { affine, axpyInPlace, exp, minimum, full, mul, photometricLoss, scaleInPlace, sigmoid, sub } from '../../tensor/ops';
+import { affine, axpyInPlace, exp, full, maximum, minimum, mul, photometricLoss, scaleInPlace, sigmoid, sub } from '../../tensor/ops';
 import type { SplatParameters } from '../../tensor/ops';
 import { scope, unscoped } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
@@ -56,10 +56,14 @@ export async function* fit(gaussians: Gaussians, views: readonly FitView[], reci
   const { device } = gaussians;
   const { seed, signal, extent, reportEvery = 50 } = options;
   if (views.length === 0) throw new ShapeError('fit: no views to fit to');
-  if (recipe.anchor && recipe.strategy.kind !== 'fixed') throw new ShapeError('fit: an anchor needs a fixed number of Gaussians');
-  const targets = views.map((view, v) => upload(gaussians, view, v));
+  if (recipe.strategy.kind !== 'fixed' && (recipe.anchor || recipe.sizes)) {
+    throw new ShapeError('fit: an anchor and bounds of sizes need a fixed number of Gaussians');
+  }
+  views.forEach(checkView);
+  const targets = views.map((view) => upload(gaussians, view));
   const optimizer = new SplatOptimizer(device, gaussians.parameters, options.rowScales);
   const anchor = recipe.anchor ? unscoped(() => mapParameters(gaussians.parameters, (tensor) => affine(tensor, 1, 0))) : undefined;
+  const bounds = recipe.sizes ? scaleBounds(gaussians, recipe.sizes, extent) : undefined;
   const statistics = recipe.strategy.kind === 'densify' ? new DensityStatistics(gaussians) : undefined;
   const order = new Rng(seed, stream.order);
   let epoch: number[] = [];
@@ -83,7 +87,7 @@ export async function* fit(gaussians: Gaussians, views: readonly FitView[], reci
           statistics?.add(rendering, d.projected, camera.width, camera.height);
         });
       }
-      if (recipe.largest !== undefined) cutScales(gaussians, recipe.largest * extent);
+      if (bounds) cutScales(gaussians, bounds);
       await refine(gaussians, optimizer, recipe, t, { statistics, extent, meansRate: rates.means, seed });
       if ((t + 1) % reportEvery === 0 || t + 1 === recipe.iterations) {
         const [l1, ssim] = await meanOf(reports);
@@ -95,15 +99,17 @@ export async function* fit(gaussians: Gaussians, views: readonly FitView[], reci
     optimizer.dispose();
     statistics?.dispose();
     if (anchor) mapParameters(anchor, (tensor) => tensor.dispose());
-    for (const tensor of [...reports, ...targets.flatMap(({ image, mask }) => [image, mask])]) tensor?.dispose();
+    for (const tensor of [bounds?.low, bounds?.high, ...reports, ...targets.flatMap(({ image, mask }) => [image, mask])]) tensor?.dispose();
   }
 }
 
-function upload({ device }: Gaussians, { image, camera, mask }: FitView, v: number): { image: Tensor; mask?: Tensor } {
-  const { width, height, data } = image;
-  if (width !== camera.width || height !== camera.height) {
-    throw new ShapeError(`fit: view ${v} is ${width}x${height}, its camera is for ${camera.width}x${camera.height}`);
-  }
+function checkView({ image, camera, mask }: FitView, v: number): void {
+  const [picture, size] = [`${image.width}x${image.height}`, `${camera.width}x${camera.height}`];
+  if (picture !== size) throw new ShapeError(`fit: view ${v} is ${picture}, its camera is for ${size}`);
+  if (mask && mask.length !== image.width * image.height) throw new ShapeError(`fit: the mask of view ${v} has ${mask.length} pixels, the view is ${picture}`);
+}
+
+function upload({ device }: Gaussians, { image: { width, height, data }, mask }: FitView): { image: Tensor; mask?: Tensor } {
   return unscoped(() => ({
     image: device.tensor(data, [3, height, width]),
     mask: mask ? device.tensor(mask, [height, width]) : undefined,
@@ -137,12 +143,23 @@ function regularise(
   }
 }
 
-function cutScales(gaussians: Gaussians, largest: number): void {
-  const { device, parameters } = gaussians;
+/** [N, 3] bounds of logScales; what is larger at the start, as the sky of a source scene, may stay so. */
+function scaleBounds({ device, parameters: { logScales } }: Gaussians, { largest, shrink }: NonNullable<FitRecipe['sizes']>, extent: number): Bounds {
+  return unscoped(() =>
+    scope(() => ({ low: affine(logScales, 1, Math.log(shrink)), high: maximum(logScales, full(device, [1], Math.log(largest * extent))) })),
+  );
+}
+
+interface Bounds {
+  low: Tensor;
+  high: Tensor;
+}
+
+function cutScales({ parameters: { logScales } }: Gaussians, { low, high }: Bounds): void {
   scope(() => {
-    const cut = minimum(parameters.logScales, full(device, [1], Math.log(largest)));
-    scaleInPlace(parameters.logScales, 0);
-    axpyInPlace(parameters.logScales, cut, 1);
+    const cut = maximum(low, minimum(logScales, high));
+    scaleInPlace(logScales, 0);
+    axpyInPlace(logScales, cut, 1);
   });
 }
 

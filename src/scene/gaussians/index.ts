@@ -1,4 +1,5 @@
 /** Gaussian splats: host form and files, rendering with gradients, fitting to pictures, refitting to edited ones. */
+export * from './arc';
 export * from './cloud';
 export * from './edit-mask';
 export * from './evaluate';

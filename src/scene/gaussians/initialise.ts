@@ -27,7 +27,7 @@ export function sceneExtent(cameras: readonly Camera[]): number {
  */
 export function cloudFromPoints(points: ScenePoints, { shDegree, most, rng }: { shDegree: number; most: number; rng: Rng }): GaussianCloud {
   if (points.count === 0) throw new SceneError('the scene has no points to start from; use --init random or --init verifier');
-  const chosen = points.count > most ? rng.some(points.count, most) : Array.from({ length: points.count }, (_, i) => i);
+  const chosen = drawn(points.count, Math.min(points.count, most), rng);
   const cloud = createCloud(chosen.length, shDegree);
   chosen.forEach((from, i) => {
     for (let k = 0; k < 3; k++) {
@@ -37,6 +37,17 @@ export function cloudFromPoints(points: ScenePoints, { shDegree, most, rng }: { 
     }
   });
   return rounded(cloud);
+}
+
+/** `count` of 0 … total − 1, each once (Fisher and Yates): in order where that is all of them. */
+function drawn(total: number, count: number, rng: Rng): Int32Array {
+  const order = Int32Array.from({ length: total }, (_, i) => i);
+  if (count === total) return order;
+  for (let i = 0; i < count; i++) {
+    const other = i + rng.int(total - i);
+    [order[i], order[other]] = [order[other], order[i]];
+  }
+  return order.subarray(0, count);
 }
 
 /** Gaussians uniform in the space that the cameras see, between a tenth of and three times their distance to its middle. */

@@ -32,7 +32,9 @@ export async function refineMcmc(
   const alive: number[] = [];
   const dead: number[] = [];
   opacities.forEach((opacity, i) => (opacity > deadOpacity ? alive : dead).push(i));
-  const target = Math.max(count, Math.min(cap, Math.floor(growth * count)));
+  // By one at least: a share of few Gaussians rounds to none, and they would never become more.
+  const grown = growth > 1 ? Math.max(count + 1, Math.floor(growth * count)) : count;
+  const target = Math.max(count, Math.min(cap, grown));
   const added = target - count;
   if (alive.length === 0 || dead.length + added === 0) return { moved: 0, added: 0 };
 

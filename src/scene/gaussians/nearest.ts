@@ -3,30 +3,54 @@
 /** Buckets of at most this many points are searched one by one. */
 const bucket = 8;
 
+/** Points by index, ordered so that the middle of each range splits it along one axis, and so on below. */
+interface Tree {
+  positions: Float32Array;
+  order: Int32Array;
+  /** Of the split at each place of the order. */
+  axes: Uint8Array;
+}
+
 /**
  * Mean distance of each point to its `neighbours` nearest others. Coinciding points count, at distance 0.
  * @param positions [N, 3]
  */
 export function meanNeighbourDistance(positions: Float32Array, neighbours = 3): Float32Array {
   const count = positions.length / 3;
-  const order = Int32Array.from({ length: count }, (_, i) => i);
-  arrange(positions, order, 0, count, 0);
+  const tree = { positions, order: Int32Array.from({ length: count }, (_, i) => i), axes: new Uint8Array(count) };
+  arrange(tree, 0, count);
   const best = new Float64Array(neighbours);
   return Float32Array.from({ length: count }, (_, i) => {
     best.fill(Infinity);
-    search(positions, order, 0, count, 0, i, best);
+    search(tree, 0, count, i, best);
     const found = best.filter(Number.isFinite);
     return found.length === 0 ? 0 : found.reduce((sum, square) => sum + Math.sqrt(square), 0) / found.length;
   });
 }
 
-/** Orders order[from, to) so that its middle splits it along the axis of its depth, and so on below. */
-function arrange(positions: Float32Array, order: Int32Array, from: number, to: number, axis: number): void {
+/** Splits order[from, to) along its longest side: points of a plane or a line are not split across it, which would cut nothing off. */
+function arrange(tree: Tree, from: number, to: number): void {
   if (to - from <= bucket) return;
   const middle = (from + to) >> 1;
-  selectMiddle(positions, order, from, to - 1, middle, axis);
-  arrange(positions, order, from, middle, (axis + 1) % 3);
-  arrange(positions, order, middle + 1, to, (axis + 1) % 3);
+  const axis = longestSide(tree, from, to);
+  tree.axes[middle] = axis;
+  selectMiddle(tree.positions, tree.order, from, to - 1, middle, axis);
+  arrange(tree, from, middle);
+  arrange(tree, middle + 1, to);
+}
+
+function longestSide({ positions, order }: Tree, from: number, to: number): number {
+  let [longest, length] = [0, -1];
+  for (let axis = 0; axis < 3; axis++) {
+    let [low, high] = [Infinity, -Infinity];
+    for (let k = from; k < to; k++) {
+      const x = positions[3 * order[k] + axis];
+      if (x < low) low = x;
+      if (x > high) high = x;
+    }
+    if (high - low > length) [longest, length] = [axis, high - low];
+  }
+  return longest;
 }
 
 /** Quickselect (Hoare 1961) with the middle of three as pivot. */
@@ -51,9 +75,8 @@ function selectMiddle(positions: Float32Array, order: Int32Array, low: number, h
 }
 
 /** Keeps in `best` (ascending squares) the nearest points to point `self` in order[from, to). */
-function search(
-  positions: Float32Array, order: Int32Array, from: number, to: number, axis: number, self: number, best: Float64Array,
-): void {
+function search(tree: Tree, from: number, to: number, self: number, best: Float64Array): void {
+  const { positions, order } = tree;
   const visit = (other: number): void => {
     if (other === self) return;
     let square = 0;
@@ -69,9 +92,9 @@ function search(
   }
   const middle = (from + to) >> 1;
   visit(order[middle]);
+  const axis = tree.axes[middle];
   const gap = positions[3 * self + axis] - positions[3 * order[middle] + axis];
-  const next = (axis + 1) % 3;
   const halves: [number, number][] = gap < 0 ? [[from, middle], [middle + 1, to]] : [[middle + 1, to], [from, middle]];
-  search(positions, order, ...halves[0], next, self, best);
-  if (gap * gap < best[best.length - 1]) search(positions, order, ...halves[1], next, self, best);
+  search(tree, ...halves[0], self, best);
+  if (gap * gap < best[best.length - 1]) search(tree, ...halves[1], self, best);
 }

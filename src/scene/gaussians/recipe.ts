@@ -54,8 +54,11 @@ export interface FitRecipe {
   regularise: { opacity: number; scale: number };
   /** Weights of the mean squared distance of parameters to where they started. */
   anchor?: Partial<Record<ParameterName, number>>;
-  /** Largest standard deviation over the extent; longer axes are cut. */
-  largest?: number;
+  /**
+   * Bounds of the standard deviations, for a fixed number of Gaussians: the largest over the extent, and the share of its own first size that
+   * one may shrink to. What shrinks below the pixels it was seen at leaves holes in nearer views (Yu et al. 2024, Mip-Splatting, section 5).
+   */
+  sizes?: { largest: number; shrink: number };
   background: readonly [number, number, number];
 }
 

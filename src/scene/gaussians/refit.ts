@@ -7,6 +7,7 @@ import { ShapeError } from '../../binding/errors';
 import type { Camera } from '../cameras';
 import type { Image } from '../image';
 import type { GaussianCloud } from './cloud';
+import { colourMap, mapColours, removeTint, tintsOf, withoutTint } from './colour-map';
 import { editMasks, liftMasks } from './edit-mask';
 import { evaluateViews, psnr } from './evaluate';
 import { fit } from './fit';
@@ -54,7 +55,7 @@ export interface RefitResult {
   preset: RefitPreset;
   /** As chosen by leaving views out. */
   iterations: number;
-  /** Mean PSNR in dB of the views left out at each checkpoint, the unedited source first; empty without folds. */
+  /** Mean PSNR in dB of the views left out at each checkpoint, before the first step first; empty without folds. */
   leaveOneOut: { iteration: number; psnr: number }[];
   /** PSNR of each edited view after the refit, dB. */
   fitPsnr: number[];
@@ -85,13 +86,15 @@ const geometry: FitRecipe = {
   iterations: 800,
   rates: { means: 1.6e-4, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 0.01, shRest: 0 },
   decay: { sh0: 0.2, means: 0.1 },
-  largest: 0.1,
+  sizes: { largest: 0.1, shrink: 0.8 },
 };
 const oldRates = { means: 0.1, quats: 0.2, logScales: 0.2, opacityLogits: 0.2, sh0: 1 } as const;
 
 interface Start {
   cloud: GaussianCloud;
   targets: FitView[];
+  /** Which of the views show the edit. */
+  shows: boolean[];
   rowScales: RowScales;
   editedShare: number;
   seeds: number;
@@ -105,23 +108,23 @@ export async function* refit(
   device: Device, source: GaussianCloud, views: readonly RefitView[], options: RefitOptions,
 ): AsyncGenerator<RefitProgress, RefitResult> {
   if (views.length === 0) throw new ShapeError('refit: no edited views');
+  views.forEach(checkView);
   const { preset } = options;
   const recipe = { ...(preset === 'appearance' ? appearance : geometry), ...(options.iterations ? { iterations: options.iterations } : {}) };
   const extent = sceneExtent(views.map(({ camera }) => camera));
   const all = await prepare(device, source, views, preset);
-  const left = leftOut(views.length, options.folds);
+  const left = leftOut(all.shows, options.folds);
   const steps = (left.length + 1) * recipe.iterations;
   let done = 0;
 
   const curves: number[][] = [];
   for (const out of left) {
     const rest = views.filter((_, v) => v !== out);
-    const start = preset === 'appearance' ? { ...all, targets: all.targets.filter((_, v) => v !== out) } : await prepare(device, source, rest, preset);
-    const curve = [psnr(all.targets[out].image, await shown(device, source, views[out].camera))];
+    const start = await prepare(device, source, rest, preset);
+    const curve = [compare((await rendersOf(device, start.cloud, [views[out].camera]))[0], all.targets[out].image)];
     using gaussians = Gaussians.fromCloud(device, start.cloud);
     for await (const { iteration } of fit(gaussians, start.targets, recipe, { ...options, extent, rowScales: start.rowScales, reportEvery: checkEvery })) {
-      const [{ psnr: reached }] = await evaluateViews(gaussians, [all.targets[out]]);
-      curve.push(reached);
+      curve.push(compare(await renderImage(gaussians, views[out].camera), all.targets[out].image));
       yield { step: done + iteration, steps };
     }
     done += recipe.iterations;
@@ -152,26 +155,43 @@ export async function* refit(
   };
 }
 
-/** Views to leave out, spread evenly. */
-function leftOut(views: number, folds: number): number[] {
-  const count = views < 3 ? 0 : Math.min(folds, views);
-  return Array.from({ length: count }, (_, k) => Math.floor(((k + 0.5) * views) / count));
+function checkView({ before, after, camera: { width, height }, depth }: RefitView, v: number): void {
+  for (const [name, image] of Object.entries({ before, after })) {
+    if (image.width === width && image.height === height) continue;
+    throw new ShapeError(`refit: view ${v} ${name} is ${image.width}x${image.height}, its camera is for ${width}x${height}`);
+  }
+  if (depth && depth.length !== width * height) throw new ShapeError(`refit: the depth of view ${v} has ${depth.length} pixels, the view is ${width}x${height}`);
+}
+
+/** Views to leave out, spread evenly over those that show the edit. */
+function leftOut(shows: readonly boolean[], folds: number): number[] {
+  const views = shows.map((_, v) => v).filter((v) => shows[v]);
+  const count = views.length < 3 ? 0 : Math.min(folds, views.length);
+  return Array.from({ length: count }, (_, k) => views[Math.floor(((k + 0.5) * views.length) / count)]);
+}
+
+/** PSNR of a rendered view and the edited one, whose own tint no fit of the others can know. */
+function compare(rendered: Image, edited: Image): number {
+  return psnr(rendered, removeTint(edited, tintsOf(edited, rendered)));
 }
 
 async function prepare(device: Device, source: GaussianCloud, views: readonly RefitView[], preset: RefitPreset): Promise<Start> {
   const masks = editMasks(views.map(({ before }) => before), views.map(({ after }) => after));
   using gaussians = Gaussians.fromCloud(device, source);
   const cameras = views.map(({ camera }) => camera);
-  const targets: FitView[] = [];
-  for (const [v, { after, camera }] of views.entries()) {
-    const image = masks ? composite(after, await renderImage(gaussians, camera), masks[v]) : after;
-    targets.push({ image, camera });
-  }
+  const renders = await rendersOf(device, source, cameras);
   const lifted = masks ? await liftMasks(gaussians, cameras, masks) : new Float32Array(source.count).fill(1);
+  const targetsOf = (pictures: readonly Image[]): FitView[] =>
+    cameras.map((camera, v) => ({ camera, image: masks ? composite(pictures[v], renders[v], masks[v]) : pictures[v] }));
+  const after = views.map((view) => view.after);
+  const shows = masks ? masks.map((mask) => mask.some((x) => x > 0)) : views.map(() => true);
   const edited = lifted.map((share) => (share >= belongs ? 1 : 0));
   const editedShare = edited.reduce((sum, x) => sum + x, 0) / Math.max(1, source.count);
   if (preset === 'appearance') {
-    return { cloud: source, targets, rowScales: masks ? { sh0: lifted } : {}, editedShare, seeds: 0 };
+    // What one map of colours explains needs no fit, and reaches what these views do not show.
+    const recoloured = mapColours(source, colourMap(renders, after, masks), lifted);
+    const targets = targetsOf(withoutTint(after, await rendersOf(device, recoloured, cameras), masks));
+    return { cloud: recoloured, targets, shows, rowScales: masks ? { sh0: lifted } : {}, editedShare, seeds: 0 };
   }
   const surfaces = await editedSurfaces(gaussians, views, masks);
   const seeds = seedCloud(surfaces, source.shDegree);
@@ -183,7 +203,7 @@ async function prepare(device: Device, source: GaussianCloud, views: readonly Re
       Float32Array.from({ length: cloud.count }, (_, i) => (i < kept.length ? rate * Math.max(lifted[kept[i]], masks ? 0 : 1) : 1)),
     ]),
   );
-  return { cloud, targets, rowScales, editedShare, seeds: seeds.count };
+  return { cloud, targets: targetsOf(after), shows, rowScales, editedShare, seeds: seeds.count };
 }
 
 async function editedSurfaces(gaussians: Gaussians, views: readonly RefitView[], masks: Float32Array[] | undefined): Promise<EditedSurface[]> {
@@ -197,9 +217,11 @@ async function editedSurfaces(gaussians: Gaussians, views: readonly RefitView[],
   return surfaces;
 }
 
-async function shown(device: Device, cloud: GaussianCloud, camera: Camera): Promise<Image> {
+async function rendersOf(device: Device, cloud: GaussianCloud, cameras: readonly Camera[]): Promise<Image[]> {
   using gaussians = Gaussians.fromCloud(device, cloud);
-  return renderImage(gaussians, camera);
+  const images: Image[] = [];
+  for (const camera of cameras) images.push(await renderImage(gaussians, camera));
+  return images;
 }
 
 /** `edited` where the mask is 1, `source` where it is 0. */

@@ -7,13 +7,14 @@ import { createCloud, SH_Y0 } from './cloud';
 import type { GaussianCloud } from './cloud';
 import { spread } from './edit-mask';
 
-/** Depths closer than this share are one surface. */
-const sameSurface = 0.03;
+/** Depths closer than this share are one surface: what was put there needs no seed, and what stands there is not in front of it. */
+const sameSurface = 0.01;
+const inFront = 0.03;
 /** Pixels by which a seed stays inside the edit's silhouette. */
 const insideBy = 1;
 const seedOpacity = 0.9;
 /** Standard deviation of a seed over the width of its pixel on the surface. */
-const seedWidth = 0.6;
+const seedWidth = 0.75;
 /** Views that must agree that a Gaussian stands in front of the edited surface. */
 const votes = 2;
 
@@ -29,32 +30,41 @@ export interface EditedSurface {
   sourceDepth: Float32Array;
 }
 
-/** One Gaussian per edited pixel whose surface moved, of that pixel's colour; at most one per cell of a pixel's width. */
+/**
+ * One Gaussian per edited pixel whose surface moved, of that pixel's colour. Several views see the same surface: the finest is taken first,
+ * and a pixel of a coarser one seeds only where nothing finer lies in its cell.
+ */
 export function seedCloud(views: readonly EditedSurface[], shDegree: number): GaussianCloud {
-  const seeds: { mean: Vec3; width: number; colour: number[] }[] = [];
-  const taken = new Set<string>();
+  const pixels: { mean: Vec3; size: number; colour: number[] }[] = [];
   for (const view of views) {
     const { after, camera, depth } = view;
     const { width, height } = camera;
-    const pixels = width * height;
+    const count = width * height;
     const at = spread(moved(view), width, height, insideBy, Math.min);
-    for (let i = 0; i < pixels; i++) {
+    for (let i = 0; i < count; i++) {
       if (at[i] === 0) continue;
       const mean = unproject(camera, (i % width) + 0.5, Math.floor(i / width) + 0.5, depth[i]);
       const size = depth[i] / Math.sqrt(camera.fx * camera.fy);
-      // Several views see the same surface; cells that grow by halves keep one seed per patch whatever its distance.
-      const cell = 2 ** (Math.round(2 * Math.log2(size)) / 2);
-      const key = [cell, ...mean.map((x) => Math.round(x / cell))].join(',');
-      if (taken.has(key)) continue;
-      taken.add(key);
-      seeds.push({ mean, width: seedWidth * size, colour: [0, 1, 2].map((c) => after.data[c * pixels + i]) });
+      pixels.push({ mean, size, colour: [0, 1, 2].map((c) => after.data[c * count + i]) });
     }
   }
+  pixels.sort((a, b) => a.size - b.size);
+  const taken = new Set<string>();
+  const levelOf = (size: number): number => Math.round(2 * Math.log2(size));
+  const cellOf = (mean: Vec3, level: number): string => [level, ...mean.map((x) => Math.round(x / 2 ** (level / 2)))].join(',');
+  const coarsest = levelOf((pixels[pixels.length - 1]?.size ?? 1) / 2);
+  const seeds = pixels.filter(({ mean, size }) => {
+    // Half a pixel: cells of a whole one would leave gaps where fine samples end.
+    const level = levelOf(size / 2);
+    if (taken.has(cellOf(mean, level))) return false;
+    for (let coarser = level; coarser <= coarsest; coarser++) taken.add(cellOf(mean, coarser));
+    return true;
+  });
   const cloud = createCloud(seeds.length, shDegree);
-  seeds.forEach(({ mean, width, colour }, i) => {
+  seeds.forEach(({ mean, size, colour }, i) => {
     cloud.means.set(mean, 3 * i);
     cloud.quats[4 * i] = 1;
-    cloud.logScales.fill(Math.log(width), 3 * i, 3 * i + 3);
+    cloud.logScales.fill(Math.log(seedWidth * size), 3 * i, 3 * i + 3);
     cloud.opacityLogits[i] = Math.log(seedOpacity / (1 - seedOpacity));
     colour.forEach((value, k) => (cloud.sh0[3 * i + k] = (value - 0.5) / SH_Y0));
   });
@@ -77,7 +87,7 @@ export function unhidden(cloud: GaussianCloud, views: readonly EditedSurface[]):
       const [x, y] = [Math.floor(u), Math.floor(row)];
       if (!(z > 0) || x < 0 || y < 0 || x >= camera.width || y >= camera.height) return;
       const pixel = y * camera.width + x;
-      if (surfaces[v][pixel] > 0 && z < (1 - sameSurface) * depth[pixel]) against += 1;
+      if (surfaces[v][pixel] > 0 && z < (1 - inFront) * depth[pixel]) against += 1;
     });
     return against < votes;
   });
