@@ -8,8 +8,9 @@ import { AbortError } from '../binding/errors';
 import { editSchema } from '../config/edit';
 import type { DemoSettings } from '../config/demo';
 import type { TrainSettings } from '../config/train';
-import { demoFigures, writeDemoReport } from '../report/demo-report';
+import { writeDemoReport } from '../report/demo-report';
 import type { DemoRow } from '../report/demo-report';
+import { headlineFigures } from '../report/metrics-file';
 import { sampleScene, seedOf, splits, writeScene } from '../scene/procedural';
 import { nativeRenderer } from '../scene/procedural/native';
 import { Device } from '../tensor/device';
@@ -149,7 +150,7 @@ function figuresOf({ summary }: Measured): DemoFigures {
 }
 
 function row(measured: Measured | undefined): DemoRow {
-  return Object.fromEntries(demoFigures.map((name) => [name, measured?.summary[name] ?? NaN])) as DemoRow;
+  return Object.fromEntries(headlineFigures.map((name) => [name, measured?.summary[name] ?? NaN])) as DemoRow;
 }
 
 /** The inner app's stream without its last event: the outer one has a result of its own. */

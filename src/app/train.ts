@@ -2,38 +2,32 @@
  * `rl3dedit train`: GRPO on the editor with a 3D verifier as the judge (RL3DEdit, arXiv 2603.03143, on Flow-GRPO). Settings, the
  * order of work and every default are in config/train.ts; one update is app/train/run.ts.
  */
-import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { AbortError, ConfigError } from '../binding/errors';
+import { AbortError } from '../binding/errors';
 import type { TrainSettings } from '../config/train';
-import type { Lora } from '../models/lora';
 import { appendMetrics, readMetrics, truncateMetrics } from '../report/metrics-file';
 import { writeTrainReport } from '../report/train-report';
-import { buildRewards, disposeRewards } from '../rewards';
 import type { MeasureSummary } from '../scene/procedural';
 import { Device } from '../tensor/device';
-import { AdamW, Ema } from '../tensor/optim';
 import { writeSafetensors } from '../tensor/safetensors';
 import type { AppContext, AppEvent } from './events';
 import { loadEditor } from './model';
 import type { Editor } from './model';
 import { OutputFolder } from './output-folder';
-import { openAdapter } from './train/adapter';
 import { restoreCheckpoint, saveCheckpoint, withAverages, writeLora } from './train/checkpoint';
-import type { RunState, Trained } from './train/checkpoint';
+import type { RunState } from './train/checkpoint';
 import { evaluatePolicy } from './train/evaluate';
 import type { EvaluatedTask } from './train/evaluate';
 import { guard } from './train/health';
-import { Judge } from './train/judge';
 import { encodeMosaic } from './train/mosaic';
 import { planMemory, planText } from './train/plan';
-import { Policy } from './train/policy';
 import { runUpdate } from './train/run';
 import type { JudgedGroup, Run } from './train/run';
-import { openSource } from './train/source';
-import { World } from './train/world';
+import { openWorkshop } from './train/workshop';
+import type { Workshop } from './train/workshop';
+import type { World } from './train/world';
 
 export interface TrainResult {
   [key: string]: unknown;
@@ -106,51 +100,6 @@ async function* planned(settings: TrainSettings): AsyncGenerator<AppEvent, Train
   const result: TrainResult = { out: settings.out, updates: 0, lora: '', plan, summary: planText(plan) };
   yield { type: 'done', result };
   return result;
-}
-
-interface Workshop {
-  run: Run;
-  world?: World;
-  parameters: number;
-  dispose(): Promise<void>;
-}
-
-async function openWorkshop(settings: TrainSettings, device: Device, editor: Editor, signal: AbortSignal): Promise<Workshop> {
-  const verifier = await editor.verifier();
-  if (!verifier) throw new ConfigError(`model ${editor.name} has no verifier, and training needs one as its judge; give one with verifier:`);
-  const cacheFolder = 'scenes' in settings.data ? join(settings.out, 'cache') : undefined;
-  const policy = await Policy.open(editor, { guidance: settings.guidance, cacheFolder });
-  const terms = await buildRewards(settings.rewards, signal);
-  let lora: Lora | undefined;
-  try {
-    lora = await openAdapter(settings, device, policy);
-    lora.train();
-    const source = await openSource(settings, policy, lora, signal);
-    const parameters = lora.parameters();
-    const { beta1, beta2, weightDecay } = settings.optimizer;
-    const trained: Trained = {
-      device,
-      lora,
-      optimizer: new AdamW(parameters, { beta1, beta2, weightDecay }),
-      ema: new Ema(parameters, settings.ema.decay),
-    };
-    const judge = new Judge(verifier, settings);
-    return {
-      run: { settings, policy, trained, judge, terms, source, signal },
-      world: source instanceof World ? source : undefined,
-      parameters: [...parameters.values()].reduce((sum, { size }) => sum + size, 0),
-      dispose: async () => {
-        trained.optimizer.dispose();
-        trained.ema.dispose();
-        trained.lora.dispose();
-        await disposeRewards(terms);
-      },
-    };
-  } catch (error) {
-    lora?.dispose();
-    await disposeRewards(terms);
-    throw error;
-  }
 }
 
 async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: boolean): AsyncGenerator<AppEvent, TrainResult> {
@@ -303,11 +252,4 @@ const evaluationSeed = 1_000_003;
 /** The figures of a summary that are numbers. */
 export function numbersOf(summary: MeasureSummary): Figures {
   return Object.fromEntries(Object.entries(summary).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
-}
-
-/** The settings of a run that is to be taken up again. @throws ConfigError when the folder holds no run */
-export function runFile(dir: string): string {
-  const file = join(dir, 'run.yaml');
-  if (!existsSync(file)) throw new ConfigError(`${dir}: holds no run.yaml; --resume takes the folder of a run`);
-  return file;
 }

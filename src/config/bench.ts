@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { computeSettings, dtypeSetting } from './common';
+import { computeSettings, dtypeSetting, pathSetting } from './common';
 
 /** Settings of `rl3dedit bench`. */
 export const benchSchema = z.strictObject({
@@ -11,12 +11,8 @@ export const benchSchema = z.strictObject({
     .describe('model of the benches denoise-step and edit; random:flux-kontext-dev is the full size'),
   dtype: dtypeSetting,
   seconds: z.number().positive().max(3600).default(1).describe('time spent on each case'),
-  out: z.string().min(1, 'expected a path').optional().describe('folder for bench.json and bench.html'),
-  baseline: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe('bench.json to compare with (default: the one recorded for this device in bench/baselines)'),
+  out: pathSetting().optional().describe('folder for bench.json and bench.html'),
+  baseline: pathSetting().optional().describe('bench.json to compare with (default: the one recorded for this device in bench/baselines)'),
   saveBaseline: z.boolean().default(false).describe("make this run the device's recorded baseline"),
   ...computeSettings,
 });

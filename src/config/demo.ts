@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { computeSettings, modelSetting } from './common';
+import { computeSettings, modelSetting, pathSetting } from './common';
 import { maxViews } from './edit';
 
 /** Settings of `rl3dedit demo`. */
 export const demoSchema = z.strictObject({
-  out: z.string().min(1, 'expected a path').default('rl3dedit-demo').describe('folder for the pictures'),
+  out: pathSetting().default('rl3dedit-demo').describe('folder for the pictures'),
   prompt: z
     .string()
     .trim()

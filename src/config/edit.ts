@@ -35,11 +35,7 @@ const fields = z.strictObject({
     .union([z.string().min(1, 'expected a view'), z.number().int().min(0)])
     .optional()
     .describe("the view that the others follow: an image name, or its index in the scene (default: the middle one)"),
-  anchorPicture: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe("the anchor's finished edit, a picture of your own, instead of one by the editor"),
+  anchorPicture: pathSetting().optional().describe("the anchor's finished edit, a picture of your own, instead of one by the editor"),
   groupViews: z
     .number()
     .int()

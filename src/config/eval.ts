@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ConfigError } from '../binding/errors';
-import { deviceSetting, overwriteSetting, threadsSetting } from './common';
+import { deviceSetting, overwriteSetting, pathSetting, threadsSetting } from './common';
 import { readConfigFile, resolveSettings } from './resolve';
 import type { Section, Sources } from './resolve';
 import { trainSchema } from './train';
@@ -11,7 +11,7 @@ const variantName = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/i, 'expected a name 
 
 /** Settings of `rl3dedit eval`: several training runs that differ in a few settings each. */
 export const evalSchema = z.strictObject({
-  out: z.string().min(1, 'expected a path').describe('folder of the runs and the table'),
+  out: pathSetting().describe('folder of the runs and the table'),
   base: partialTrain.describe('settings that all runs share, as in a run file'),
   seeds: z
     .array(z.number().int().min(0).max(Number.MAX_SAFE_INTEGER))

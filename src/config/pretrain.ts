@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { computeSettings, overwriteSetting, resumeSetting } from './common';
+import { computeSettings, overwriteSetting, pathSetting, resumeSetting } from './common';
 
 /** Tiny networks in the order in which each needs the earlier ones. */
 export const tinyNetworks = ['tokenizer', 'vae', 'editor', 'verifier'] as const;
@@ -11,17 +11,9 @@ export const pretrainSchema = z.strictObject({
     .enum(['all', ...tinyNetworks])
     .default('all')
     .describe('which tiny network to train'),
-  out: z.string().min(1, 'expected a path').describe('folder for the networks, their checkpoints and metrics'),
-  photos: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe('folder of photographs mixed into the training pictures'),
-  init: z
-    .string()
-    .min(1, 'expected a path')
-    .optional()
-    .describe('model folder whose weights the editor starts from (default: random)'),
+  out: pathSetting().describe('folder for the networks, their checkpoints and metrics'),
+  photos: pathSetting().optional().describe('folder of photographs mixed into the training pictures'),
+  init: pathSetting().optional().describe('model folder whose weights the editor starts from (default: random)'),
   initShare: z.number().min(0).max(1).default(0).describe('share of the weights of --init in the result: the average of both often beats either'),
   scenes: z.number().int().min(1).max(1_000_000).default(1000).describe('scenes that the editor has at hand at a time'),
   freshScenes: z.number().min(0).max(100).default(0.3).describe('new scenes per step of the editor, each in place of the oldest'),

@@ -1,14 +1,13 @@
 import { z } from 'zod';
-import { computeSettings, dtypeSetting, modelSetting, overwriteSetting, verifierSetting } from './common';
+import { computeSettings, dtypeSetting, modelSetting, overwriteSetting, pathSetting, verifierSetting } from './common';
 import { openFamilyNames, worldSplits } from './world';
 
-const path = (): z.ZodString => z.string().min(1, 'expected a path');
 const positive = (): z.ZodNumber => z.number().positive();
 const count = (most = 1_000_000): z.ZodNumber => z.number().int().min(1).max(most);
 const weight = (by: number): z.ZodDefault<z.ZodNumber> => z.number().min(0).max(1000).default(by);
 
 /** Views and instructions of one scene of a user's own data; `preedits` is a folder made by `rl3dedit preedit`. */
-const sceneData = z.strictObject({ scene: path(), preedits: path() });
+const sceneData = z.strictObject({ scene: pathSetting(), preedits: pathSetting() });
 
 const worldData = z.strictObject({
   families: z.array(z.enum(openFamilyNames)).min(1, 'expected a family').default(['floor-any']),
@@ -19,7 +18,7 @@ const worldData = z.strictObject({
   anchors: z.enum(['exact', 'edited']).default('exact'),
 });
 
-const customReward = z.strictObject({ path: path(), weight: weight(0.25) });
+const customReward = z.strictObject({ path: pathSetting(), weight: weight(0.25) });
 
 export const aggregations = ['per_reward', 'gdpo', 'paper_literal', 'calibrated'] as const;
 export type Aggregation = (typeof aggregations)[number];
@@ -39,7 +38,7 @@ const rewards = z.strictObject({
   aggregation: z.enum(aggregations).default('per_reward'),
   /** λ of exp(−λ · distance). */
   anchorScale: positive().default(1),
-  lpips: path().optional(),
+  lpips: pathSetting().optional(),
   custom: z.array(customReward).default([]),
   /** Deal the rewards of a group to the wrong rollouts: a run that still improves is broken. */
   shuffle: z.boolean().default(false),
@@ -60,10 +59,10 @@ export type WindowSettings = z.output<typeof windowSettings>;
 /** Settings of `rl3dedit train`: the run file. Defaults are the paper's where it states them (specs: method 3.6). */
 export const trainSchema = z
   .strictObject({
-    out: path().describe('folder of the run'),
+    out: pathSetting().describe('folder of the run'),
     model: modelSetting,
     verifier: verifierSetting,
-    lora: path().optional().describe('LoRA file to start from'),
+    lora: pathSetting().optional().describe('LoRA file to start from'),
     data: z
       .union([z.strictObject({ world: worldData }), z.strictObject({ scenes: z.array(sceneData).min(1) })])
       .describe('what to train on: procedural scenes, or scenes with pre-edits'),

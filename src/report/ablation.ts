@@ -1,17 +1,8 @@
 /** Comparison of training runs that differ in a few settings: figures over seeds, and the signs beside the paper's. */
+import { headlineFigures } from './metrics-file';
 import type { EvaluationFigures } from './metrics-file';
 import { figureTitle, formatFigure, renderPage, renderParagraphs, renderTable, writePage } from './page';
 import type { Cell } from './page';
-
-export const ablationFigures = [
-  'warpError',
-  'agreement',
-  'mutualInformationBits',
-  'entropy',
-  'quality',
-  'untouched',
-  'mixedWarpError',
-] as const;
 
 /** Mean and sample standard deviation over seeds; the latter is NaN for a single one. */
 export interface SeedFigure {
@@ -70,7 +61,7 @@ export interface SignRow {
 /** @param values evaluations of one variant, one per seed */
 export function summarise(values: readonly EvaluationFigures[]): Record<string, SeedFigure> {
   const names = [...new Set(values.flatMap((one) => Object.keys(one)))];
-  const ordered = [...ablationFigures.filter((name) => names.includes(name)), ...names.filter((name) => !(ablationFigures as readonly string[]).includes(name))];
+  const ordered = [...headlineFigures.filter((name) => names.includes(name)), ...names.filter((name) => !(headlineFigures as readonly string[]).includes(name))];
   return Object.fromEntries(
     ordered.map((name) => {
       const given = values.map((one) => one[name]).filter((value) => typeof value === 'number');

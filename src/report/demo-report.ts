@@ -1,21 +1,12 @@
 /** report.html of the demo: what training did to the edits of scenes nobody trained on, beside two cheap alternatives. */
 import { renderCharts } from './charts';
-import { readMetrics } from './metrics-file';
+import { headlineFigures, readMetrics } from './metrics-file';
+import type { HeadlineFigure } from './metrics-file';
 import { figureTitle, numberCell, renderPage, renderParagraphs, renderPictures, renderTable, renderTiles, writePage } from './page';
 import type { Cell, Picture } from './page';
 import { changeCell, runCharts } from './train-report';
 
-export const demoFigures = [
-  'warpError',
-  'agreement',
-  'mutualInformationBits',
-  'entropy',
-  'quality',
-  'untouched',
-  'mixedWarpError',
-] as const;
-export type DemoFigure = (typeof demoFigures)[number];
-export type DemoRow = Record<DemoFigure, number>;
+export type DemoRow = Record<HeadlineFigure, number>;
 
 /** Ways of editing the held-out scenes, in the order of the page. */
 export const demoModes = ['before', 'after', 'sharedNoise', 'paperMode'] as const;
@@ -46,7 +37,7 @@ const modeTitles: Record<DemoMode | 'scene', string> = {
   paperMode: 'after training without an anchor (the paper’s mode)',
 };
 
-const explanations: Record<DemoFigure, string> = {
+const explanations: Record<HeadlineFigure, string> = {
   warpError: 'colour difference of the same surface point between two views, in the edited region, by exact geometry; lower is better',
   agreement: 'share of the views that show the same answer to the instruction as their anchor; higher is better',
   mutualInformationBits: 'how much the anchor’s answer tells about the other views’ answer; higher is better',
@@ -64,10 +55,10 @@ const explanations: Record<DemoFigure, string> = {
 export async function writeDemoReport(folder: string, data: DemoReportData): Promise<string> {
   const { rows } = data;
   const table = renderTable(
-    ['', ...demoFigures.map((name): Cell => ({ html: figureTitle(name), kind: 'n' }))],
+    ['', ...headlineFigures.map((name): Cell => ({ html: figureTitle(name), kind: 'n' }))],
     [
-      ...demoModes.map((mode): Cell[] => [modeTitles[mode], ...demoFigures.map((name) => numberCell(rows[mode][name]))]),
-      ['change by training', ...demoFigures.map((name) => changeCell(name, rows.before[name], rows.after[name]))],
+      ...demoModes.map((mode): Cell[] => [modeTitles[mode], ...headlineFigures.map((name) => numberCell(rows[mode][name]))]),
+      ['change by training', ...headlineFigures.map((name) => changeCell(name, rows.before[name], rows.after[name]))],
     ],
   );
   const pictures = (['scene', ...demoModes] as const).flatMap((mode): Picture[] => {
@@ -88,7 +79,7 @@ export async function writeDemoReport(folder: string, data: DemoReportData): Pro
     pictures.length === 0 ? '' : `<h2>Held-out scenes</h2>${await renderPictures(pictures)}`,
     '<h2>Measured on held-out scenes</h2>',
     table,
-    renderTable(['figure', 'meaning'], demoFigures.map((name) => [figureTitle(name), explanations[name]])),
+    renderTable(['figure', 'meaning'], headlineFigures.map((name) => [figureTitle(name), explanations[name]])),
     charts.length === 0 ? '' : `<h2>Training</h2>${renderCharts(charts)}`,
   ];
   return writePage(folder, 'report.html', renderPage('rl3dedit demo', body));

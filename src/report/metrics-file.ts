@@ -13,35 +13,52 @@ export interface RewardFigures {
   mean: number;
   std: number;
   /** Rollouts whose value was not finite. */
-  invalid?: number;
+  invalid: number;
 }
 
-/** Health of one update (updates count from 1). */
-export interface UpdateMetrics {
-  update: number;
-  /** Wall time of the update. */
-  seconds: number;
+/** What an update reports: its health. */
+export interface UpdateFigures {
   rewards: Record<string, RewardFigures>;
-  advantage?: Record<string, number>;
+  /** Over all rollouts of the update. */
+  advantage: { mean: number; std: number };
   /** Probability ratios new / old of the trained steps. */
   ratio: { mean: number; min: number; max: number };
   /** Share of ratios beyond the range on either side. */
   clipFraction: { high: number; low: number };
   kl: number;
+  loss: number;
   gradientNorm: number;
+  learningRate: number;
   /** Share of groups whose rollouts all scored the same. */
   zeroVarianceShare: number;
   sharpness: number;
   editStrength: number;
   /** Spread of the edits within and between groups. */
-  diversity?: number;
+  diversity: number;
+}
+
+/** One update (they count from 1). */
+export interface UpdateMetrics extends UpdateFigures {
+  update: number;
+  /** Wall time of the update. */
+  seconds: number;
   /** Normalised entropy of the chosen answers, where the world knows them. */
   entropy?: number;
-  loss: number;
-  learningRate: number;
   /** Figures that need the world's exact answers. */
   truth?: Record<string, number>;
 }
+
+/** Figures of edits whose exact answers are known that say most, in the order of tables. */
+export const headlineFigures = [
+  'warpError',
+  'agreement',
+  'mutualInformationBits',
+  'entropy',
+  'quality',
+  'untouched',
+  'mixedWarpError',
+] as const;
+export type HeadlineFigure = (typeof headlineFigures)[number];
 
 /** Figures of an evaluation on held-out samples. */
 export interface EvaluationFigures {

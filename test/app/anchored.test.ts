@@ -5,13 +5,15 @@ import { windows } from '../../src/app/edit/verification';
 import { edit } from '../../src/app/edit';
 import type { EditResult } from '../../src/app/edit';
 import type { AppEvent } from '../../src/app/events';
-import { AbortError, ConfigError, RlError, SceneError } from '../../src/binding/errors';
+import { AbortError, ConfigError, SceneError } from '../../src/binding/errors';
 import { editSchema } from '../../src/config/edit';
 import type { EditSettings } from '../../src/config/edit';
 import { contextViewIds } from '../../src/models/flux';
 import { encodePng, fromBytes, readImage, toBytes } from '../../src/scene';
 import { Device } from '../../src/tensor/device';
 import { orbitTransforms, patternBytes, temporaryFolder, writeScene } from '../scene-fixtures';
+import { expectRefusal, runToEnd, stepsOf } from './run-app';
+import type { Refusal, Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -37,43 +39,14 @@ function settingsFor(given: Partial<EditSettings> = {}): EditSettings {
     views: 6,
     anchorGuided: true,
     seed: 7,
+    refit: 'none',
     ...given,
   });
 }
 
-interface Run {
-  events: AppEvent[];
-  result?: EditResult;
-  error?: unknown;
-  /** From the abort to the rejection. */
-  abortMs?: number;
-}
-
-/** Runs an edit; `abortAt` is asked after every event. */
-async function run(settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = edit(settings, { signal: controller.signal });
-  let abortedAt = 0;
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (!controller.signal.aborted && abortAt?.(next.value)) {
-        setTimeout(() => {
-          abortedAt = performance.now();
-          controller.abort();
-        }, 1);
-      }
-    }
-  } catch (error) {
-    return { events, error, abortMs: performance.now() - abortedAt };
-  }
-}
-
-const stepsOf = (events: AppEvent[], stage: string): number[] =>
-  events.flatMap((event) => (event.type === 'step' && event.stage === stage ? [event.step] : []));
+/** Runs an edit; an abort comes in the midst of what follows the event, not before it. */
+const run = (settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run<EditResult>> =>
+  runToEnd((context) => edit(settings, context), abortAt, 1);
 
 describe('groups', () => {
   test('grow outwards from the anchor, with the anchor and a finished neighbour as contexts', () => {
@@ -149,7 +122,7 @@ describe('groups', () => {
 });
 
 describe('an anchor-guided edit', () => {
-  let reference: Run;
+  let reference: Run<EditResult>;
 
   beforeAll(async () => {
     reference = await run(settingsFor());
@@ -281,7 +254,7 @@ describe('an anchor-guided edit', () => {
 });
 
 describe('bad input', () => {
-  const cases: [string, () => Partial<EditSettings>, new (message: string) => RlError, RegExp][] = [
+  const cases: Refusal<EditSettings>[] = [
     ['ten views without an anchor', () => ({ anchorGuided: false, views: 10 }), ConfigError, /--anchor-guided/],
     ['an anchor without the mode', () => ({ anchorGuided: false, anchor: 'f_000' }), ConfigError, /--anchor-guided/],
     ['one view', () => ({ views: 1 }), ConfigError, /two views/],
@@ -292,15 +265,7 @@ describe('bad input', () => {
     ['groups of one', () => ({ groupViews: 1 }), ConfigError, /groups of 1/],
   ];
 
-  test.each(cases)('%s', async (_, given, errorClass, message) => {
-    const settings = { ...settingsFor(), ...given() };
-    const baseline = device.memory().liveTensors;
-    const { error } = await run(settings);
-    expect(error).toBeInstanceOf(errorClass);
-    expect((error as Error).message).toMatch(message);
-    expect(existsSync(settings.out)).toBe(false);
-    expect(device.memory().liveTensors).toBe(baseline);
-  });
+  test.each(cases)('%s', (...refusal) => expectRefusal(device, run, { ...settingsFor(), ...refusal[1]() }, refusal));
 
   test('a picture that is none', async () => {
     mkdirSync(join(root, 'broken'), { recursive: true });

@@ -24,6 +24,8 @@ import { nativeRenderer } from '../../src/scene/procedural/native';
 import { Device } from '../../src/tensor/device';
 import { temporaryFolder } from '../scene-fixtures';
 import { randomCloud } from '../splat-fixtures';
+import { expectRefusal, runToEnd } from './run-app';
+import type { Refusal, Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -58,27 +60,8 @@ function settingsFor(given: Partial<EditSettings> = {}): EditSettings {
   });
 }
 
-interface Run {
-  events: AppEvent[];
-  result?: EditResult;
-  error?: unknown;
-}
-
-async function run(settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = edit(settings, { signal: controller.signal });
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (abortAt?.(next.value)) controller.abort();
-    }
-  } catch (error) {
-    return { events, error };
-  }
-}
+const run = (settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run<EditResult>> =>
+  runToEnd((context) => edit(settings, context), abortAt);
 
 describe('the frame of splats', () => {
   const turn = { rotation: [0, -1, 0, 1, 0, 0, 0, 0, 1], translation: [0.3, -0.2, 0.1], scale: 1 };
@@ -378,7 +361,7 @@ describe('an edit of splats alone', () => {
     expect((refused.error as Error).message).toMatch(/cameras\.json: 0\.fx/);
   });
 
-  const bad: [string, () => Partial<EditSettings>, new (message: string) => Error, RegExp][] = [
+  const bad: Refusal<EditSettings>[] = [
     ['a file that is none', () => ({ scene: file('none.ply', Buffer.from('ply\nformat ascii')) }), SceneError, /none\.ply/],
     ['a truncated file', () => ({ scene: file('cut.ply', encodePly(cloud).subarray(0, 5000)) }), SceneError, /cut\.ply/],
     ['a file without Gaussians', () => ({ scene: file('empty.ply', encodePly(createCloud(0, 0))) }), SceneError, /holds no Gaussians/],
@@ -392,13 +375,5 @@ describe('an edit of splats alone', () => {
     return join(root, name);
   }
 
-  test.each(bad)('%s is refused before anything is written', async (_, given, errorClass, message) => {
-    const settings = { ...settingsFor(), ...given() };
-    const baseline = device.memory().liveTensors;
-    const { error } = await run(settings);
-    expect(error).toBeInstanceOf(errorClass);
-    expect((error as Error).message).toMatch(message);
-    expect(existsSync(settings.out)).toBe(false);
-    expect(device.memory().liveTensors).toBe(baseline);
-  });
+  test.each(bad)('%s is refused before anything is written', (...refusal) => expectRefusal(device, run, { ...settingsFor(), ...refusal[1]() }, refusal));
 });

@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import { edit, editStageNames } from '../../src/app/edit';
 import type { EditResult } from '../../src/app/edit';
 import type { AppEvent } from '../../src/app/events';
-import { AbortError, ConfigError, OutputError, RlError, SceneError, WeightsError } from '../../src/binding/errors';
+import { AbortError, ConfigError, OutputError, SceneError, WeightsError } from '../../src/binding/errors';
 import { editSchema } from '../../src/config/edit';
 import type { EditSettings } from '../../src/config/edit';
 import { readImage } from '../../src/scene';
 import { Device } from '../../src/tensor/device';
 import { orbitTransforms, temporaryFolder, writeScene } from '../scene-fixtures';
+import { expectRefusal, runToEnd, stepsOf } from './run-app';
+import type { Refusal, Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -33,51 +35,22 @@ function settingsFor(given: Partial<EditSettings> = {}): EditSettings {
     device: 'cpu',
     views: 4,
     seed: 7,
+    refit: 'none',
     ...given,
   });
 }
 
-interface Run {
-  events: AppEvent[];
-  result?: EditResult;
-  error?: unknown;
-  /** From the abort to the rejection. */
-  abortMs?: number;
-}
-
-/** Runs an edit; `abortAt` is asked after every event. */
-async function run(settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = edit(settings, { signal: controller.signal });
-  let abortedAt = 0;
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (!controller.signal.aborted && abortAt?.(next.value)) {
-        // In the midst of what follows the event, not before it.
-        setTimeout(() => {
-          abortedAt = performance.now();
-          controller.abort();
-        }, 1);
-      }
-    }
-  } catch (error) {
-    return { events, error, abortMs: performance.now() - abortedAt };
-  }
-}
+/** Runs an edit; an abort comes in the midst of what follows the event, not before it. */
+const run = (settings: EditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run<EditResult>> =>
+  runToEnd((context) => edit(settings, context), abortAt, 1);
 
 const isStage =
   (name: string) =>
   (event: AppEvent): boolean =>
     event.type === 'stage' && event.name === name;
-const stepsOf = (events: AppEvent[], stage: string): number[] =>
-  events.flatMap((event) => (event.type === 'step' && event.stage === stage ? [event.step] : []));
 
 describe('edit', () => {
-  let reference: Run;
+  let reference: Run<EditResult>;
   let referenceSettings: EditSettings;
 
   beforeAll(async () => {
@@ -103,7 +76,7 @@ describe('edit', () => {
   test('writes the views before and after, the grid and the record, and nothing else', async () => {
     const { out } = referenceSettings;
     const names = ['000.png', '001.png', '002.png', '003.png'];
-    expect(readdirSync(out).sort()).toEqual(['.rl3dedit', 'edit.json', 'grid.png', 'views']);
+    expect(readdirSync(out).sort()).toEqual(['.rl3dedit', 'edit.json', 'grid.png', 'report.html', 'views']);
     expect(readdirSync(join(out, '.rl3dedit'))).toEqual(['edit.json']);
     expect(readdirSync(join(out, 'views/before')).sort()).toEqual(names);
     expect(readdirSync(join(out, 'views/after')).sort()).toEqual(names);
@@ -115,7 +88,7 @@ describe('edit', () => {
     expect(record.outputHash).toBe(reference.result?.outputHash);
     expect(record.outputHash).toMatch(/^[0-9a-f]{64}$/);
     expect(record.settings).toMatchObject({ steps: 4, guidance: 2.5, seed: 7, dtype: 'f32', views: 4 });
-    expect(Object.keys(record.seconds ?? {})).toEqual(['scene', 'views', 'encode', 'edit', 'decode', 'verify']);
+    expect(Object.keys(record.seconds ?? {})).toEqual(['scene', 'views', 'encode', 'edit', 'decode', 'verify', 'refit']);
     expect(record.cells).toEqual([0, 1, 2, 3, 2, 1, 0, 1, 2]);
   });
 
@@ -241,7 +214,7 @@ describe('edit', () => {
 });
 
 describe('bad input', () => {
-  const cases: [string, () => Partial<EditSettings>, new (message: string) => RlError, RegExp][] = [
+  const cases: Refusal<EditSettings>[] = [
     ['missing scene', () => ({ scene: join(root, 'nowhere') }), SceneError, /no such file or folder/],
     ['empty prompt', () => ({ prompt: '\u200b' }), ConfigError, /prompt/],
     ['no views', () => ({ views: 0 }), ConfigError, /views/],
@@ -249,19 +222,11 @@ describe('bad input', () => {
     ['unknown model', () => ({ model: join(root, 'no-model') }), WeightsError, /no such file or folder/],
     ['unknown random model', () => ({ model: 'random:flux-9' }), ConfigError, /random:flux-kontext-dev/],
     ['size off the tokens', () => ({ resolution: 40 }), ConfigError, /multiple of 16/],
-    ['unknown stage', () => ({ stopAfter: 'refit' }), ConfigError, /expected scene, views/],
+    ['unknown stage', () => ({ stopAfter: 'fit' }), ConfigError, /expected scene, views/],
     ['missing LoRA', () => ({ lora: join(root, 'none.safetensors') }), WeightsError, /none\.safetensors/],
   ];
 
-  test.each(cases)('%s', async (_, given, errorClass, message) => {
-    const settings = { ...settingsFor(), ...given() };
-    const baseline = device.memory().liveTensors;
-    const { error } = await run(settings);
-    expect(error).toBeInstanceOf(errorClass);
-    expect((error as Error).message).toMatch(message);
-    expect(existsSync(settings.out)).toBe(false);
-    expect(device.memory().liveTensors).toBe(baseline);
-  });
+  test.each(cases)('%s', (...refusal) => expectRefusal(device, run, { ...settingsFor(), ...refusal[1]() }, refusal));
 
   test('a picture that is none leaves nothing behind', async () => {
     const broken = await writeScene(join(root, 'broken'), orbitTransforms());

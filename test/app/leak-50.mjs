@@ -45,6 +45,7 @@ try {
       overwrite: true,
       device: 'cpu',
       seed: i,
+      refit: 'none',
     });
     const app = edit(settings, { signal: new AbortController().signal });
     while (!(await app.next()).done);

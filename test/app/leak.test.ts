@@ -25,6 +25,7 @@ test('edits leave no tensors and little memory behind', async () => {
       views: 3,
       seed: i,
       steps: 2,
+      refit: 'none',
     });
     const app = edit(settings, { signal: new AbortController().signal });
     while (!(await app.next()).done);

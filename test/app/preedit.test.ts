@@ -13,6 +13,8 @@ import { createImage, readImage } from '../../src/scene';
 import type { Image } from '../../src/scene';
 import { Device } from '../../src/tensor/device';
 import { orbitTransforms, temporaryFolder, writeScene } from '../scene-fixtures';
+import { runToEnd } from './run-app';
+import type { Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -34,34 +36,8 @@ function settingsFor(given: Partial<PreeditSettings> = {}): PreeditSettings {
   return preeditSchema.parse({ scene, prompts, out, model, device: 'cpu', views: 3, seed: 5, ...given });
 }
 
-interface Run {
-  events: AppEvent[];
-  result?: PreeditResult;
-  error?: unknown;
-  abortMs?: number;
-}
-
-async function run(settings: PreeditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = preedit(settings, { signal: controller.signal });
-  let abortedAt = 0;
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (!controller.signal.aborted && abortAt?.(next.value)) {
-        setTimeout(() => {
-          abortedAt = performance.now();
-          controller.abort();
-        }, 1);
-      }
-    }
-  } catch (error) {
-    return { events, error, abortMs: performance.now() - abortedAt };
-  }
-}
+const run = (settings: PreeditSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run<PreeditResult>> =>
+  runToEnd((context) => preedit(settings, context), abortAt, 1);
 
 const pictures = (out: string): Buffer[] =>
   ['000', '001'].flatMap((prompt) =>
@@ -70,7 +46,7 @@ const pictures = (out: string): Buffer[] =>
 const atStep = (step: number) => (event: AppEvent): boolean => event.type === 'step' && event.stage === 'edit' && event.step === step;
 
 describe('preedit', () => {
-  let reference: Run;
+  let reference: Run<PreeditResult>;
   let out: string;
 
   beforeAll(async () => {

@@ -16,6 +16,8 @@ import { sampleScene, writeScene } from '../../src/scene/procedural';
 import { nativeRenderer } from '../../src/scene/procedural/native';
 import { Device } from '../../src/tensor/device';
 import { temporaryFolder } from '../scene-fixtures';
+import { runToEnd } from './run-app';
+import type { Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -46,31 +48,12 @@ function settingsFor(given: Partial<ReconstructSettings> = {}): ReconstructSetti
   });
 }
 
-interface Run {
-  events: AppEvent[];
-  result?: ReconstructResult;
-  error?: unknown;
-}
-
-async function run(settings: ReconstructSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = reconstruct(settings, { signal: controller.signal });
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (abortAt?.(next.value)) controller.abort();
-    }
-  } catch (error) {
-    return { events, error };
-  }
-}
+const run = (settings: ReconstructSettings, abortAt?: (event: AppEvent) => boolean): Promise<Run<ReconstructResult>> =>
+  runToEnd((context) => reconstruct(settings, context), abortAt);
 
 describe('reconstruct', () => {
   let settings: ReconstructSettings;
-  let whole: Run;
+  let whole: Run<ReconstructResult>;
   beforeAll(async () => {
     settings = settingsFor();
     whole = await run(settings);

@@ -18,6 +18,8 @@ import { sampleScene, writeScene } from '../../src/scene/procedural';
 import { nativeRenderer } from '../../src/scene/procedural/native';
 import { Device } from '../../src/tensor/device';
 import { temporaryFolder } from '../scene-fixtures';
+import { runToEnd } from './run-app';
+import type { Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -70,27 +72,9 @@ function recoloured({ data, ...image }: Image): Image {
 }
 const inverted = ({ data, ...image }: Image): Image => ({ ...image, data: data.map((value) => 1 - value) });
 
-interface Run {
-  events: AppEvent[];
-  result?: RefitCommandResult;
-  error?: unknown;
-}
-
-async function run(dir: string, given: Partial<RefitSettings> = {}, abortAt?: (event: AppEvent) => boolean): Promise<Run> {
-  const controller = new AbortController();
+function run(dir: string, given: Partial<RefitSettings> = {}, abortAt?: (event: AppEvent) => boolean): Promise<Run<RefitCommandResult>> {
   const settings = refitSchema.parse({ dir, device: 'cpu', preset: 'appearance', sourceIterations: 200, refitIterations: 50, folds: 2, seed: 5, ...given });
-  const events: AppEvent[] = [];
-  const app = refitEdit(settings, { signal: controller.signal });
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (abortAt?.(next.value)) controller.abort();
-    }
-  } catch (error) {
-    return { events, error };
-  }
+  return runToEnd((context) => refitEdit(settings, context), abortAt);
 }
 
 /** Every file of a folder, by name. */
@@ -107,7 +91,7 @@ test('an edit for approval stops before the refit', () => {
 
 describe('a refit to pictures of somebody else', () => {
   let dir: string;
-  let first: Run;
+  let first: Run<RefitCommandResult>;
   beforeAll(async () => {
     dir = await folderWith(recoloured);
     first = await run(dir);

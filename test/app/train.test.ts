@@ -15,6 +15,8 @@ import { readMetrics } from '../../src/report/metrics-file';
 import { Device } from '../../src/tensor/device';
 import { normals } from '../unit/flux-fixtures';
 import { temporaryFolder } from '../scene-fixtures';
+import { runToEnd } from './run-app';
+import type { Run } from './run-app';
 import { writeRandomTinyModel } from './tiny-model';
 
 const root = temporaryFolder();
@@ -57,28 +59,9 @@ function settingsFor(given: Record<string, unknown> = {}): TrainSettings {
   });
 }
 
-interface Ended {
-  events: AppEvent[];
-  result?: TrainResult;
-  error?: unknown;
-}
-
 /** Runs to the end; `abortAt` is asked after every event. */
-async function run(settings: TrainSettings, { resume = false, abortAt }: { resume?: boolean; abortAt?: (event: AppEvent) => boolean } = {}): Promise<Ended> {
-  const controller = new AbortController();
-  const events: AppEvent[] = [];
-  const app = train(settings, { signal: controller.signal }, { resume, device });
-  try {
-    for (;;) {
-      const next = await app.next();
-      if (next.done) return { events, result: next.value };
-      events.push(next.value);
-      if (abortAt?.(next.value)) controller.abort();
-    }
-  } catch (error) {
-    return { events, error };
-  }
-}
+const run = (settings: TrainSettings, { resume = false, abortAt }: { resume?: boolean; abortAt?: (event: AppEvent) => boolean } = {}): Promise<Run<TrainResult>> =>
+  runToEnd((context) => train(settings, context, { resume, device }), abortAt);
 
 const after = (update: number) => (event: AppEvent): boolean => event.type === 'step' && event.step === update;
 const weightFiles = ['adapter', 'average', 'optimizer', 'lora'].map((name) => `${name}.safetensors`);
@@ -98,7 +81,7 @@ async function metricsOf({ out }: TrainSettings): Promise<unknown> {
 
 describe('a run', () => {
   const straight = settingsFor();
-  let ended: Ended;
+  let ended: Run<TrainResult>;
   beforeAll(async () => {
     ended = await run(straight);
   });

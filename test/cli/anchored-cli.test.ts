@@ -1,22 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
+import { temporaryFolder } from '../scene-fixtures';
+import { commandLine } from './run-cli';
 
-/** Runs the built command line as a user does. */
-const main = path.resolve(__dirname, '../../dist/cli/main.js');
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-anchored-cli-'));
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-function run(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    cwd: folder,
-    timeout: 30_000,
-    env: { PATH: process.env.PATH, HOME: folder },
-  });
-  return { code: status, stdout, stderr };
-}
+const folder = temporaryFolder();
+const run = commandLine(folder);
 
 const edit = ['edit', '--scene=nowhere', '--prompt=sepia', '--out=out'];
 const preedit = ['preedit', '--scene=nowhere', '--out=out'];

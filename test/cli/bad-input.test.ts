@@ -1,24 +1,11 @@
 /** `edit` on damaged input: a quick end with one message that names the thing, and nothing half-written. */
-import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
-import { crc32 } from 'node:zlib';
-import { orbitTransforms, writeScene } from '../scene-fixtures';
+import { emptyPng, orbitTransforms, temporaryFolder, writeScene } from '../scene-fixtures';
+import { commandLine } from './run-cli';
 
-const main = path.resolve(__dirname, '../../dist/cli/main.js');
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-bad-input-'));
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-function run(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    cwd: folder,
-    timeout: 60_000,
-    env: { PATH: process.env.PATH, HOME: folder, HF_HOME: path.join(folder, 'hf') },
-  });
-  return { code: status, stdout, stderr };
-}
+const folder = temporaryFolder();
+const run = commandLine(folder);
 
 let count = 0;
 const fresh = (name: string): string => path.join(folder, `${name}-${count++}`);
@@ -35,23 +22,6 @@ function refuses(parts: (string | RegExp)[], args: Record<string, string>, code 
   for (const part of parts) expect(stderr).toMatch(part);
   expect(stderr).not.toMatch(/\n {4}at |internal error/);
   if (options.out === out) expect(fs.existsSync(out) ? fs.readdirSync(out) : []).toEqual([]);
-}
-
-/** A PNG that claims a size and holds no pixels. */
-function emptyPng(width: number, height: number): Buffer {
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, 2, 0, 0, 0], 8);
-  const chunk = (type: string, data: Buffer): Buffer => {
-    const body = Buffer.concat([Buffer.from(type), data]);
-    const frame = Buffer.alloc(8);
-    frame.writeUInt32BE(data.length, 0);
-    frame.writeUInt32BE(crc32(body), 4);
-    return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
-  };
-  const parts = [chunk('IHDR', header), chunk('IDAT', Buffer.from([0x78, 0x9c])), chunk('IEND', Buffer.alloc(0))];
-  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), ...parts]);
 }
 
 /** A scene of which every picture is replaced, so that each selection meets one. */

@@ -1,30 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
-import { crc32 } from 'node:zlib';
+import { emptyPng, temporaryFolder } from '../scene-fixtures';
+import { commandLine, main } from './run-cli';
+import type { Outcome } from './run-cli';
 
-/** Runs the built command line as a user does. */
-const main = path.resolve(__dirname, '../../dist/cli/main.js');
-
-interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-cli-'));
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-function run(...args: string[]): Outcome {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    cwd: folder,
-    timeout: 30_000,
-    env: { PATH: process.env.PATH, HOME: folder, HF_HOME: path.join(folder, 'hf') },
-  });
-  return { code: status, stdout, stderr };
-}
+const folder = temporaryFolder();
+const run = commandLine(folder);
 
 const editArguments = (...extra: string[]): string[] => [
   'edit',
@@ -37,11 +19,15 @@ const editArguments = (...extra: string[]): string[] => [
   ...extra,
 ];
 
+const commands = [
+  'edit', 'refit', 'reconstruct', 'view', 'demo', 'train', 'eval', 'parity', 'pretrain', 'bench', 'inspect', 'models', 'doctor',
+];
+
 describe('help', () => {
   it('lists the commands on stdout', () => {
     const { code, stdout, stderr } = run('--help');
     expect([code, stderr]).toEqual([0, '']);
-    for (const name of ['edit', 'demo', 'parity', 'pretrain', 'bench', 'inspect', 'models', 'doctor'])
+    for (const name of commands)
       expect(stdout).toContain(`rl3dedit ${name}`);
   });
 
@@ -52,7 +38,7 @@ describe('help', () => {
     expect(run('--version')).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
   });
 
-  it.each(['edit', 'demo', 'parity', 'pretrain', 'bench', 'inspect', 'models', 'doctor'])('explains %s', (name) => {
+  it.each(commands)('explains %s', (name) => {
     const { code, stdout, stderr } = run(name, '--help');
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toContain(`rl3dedit ${name}`);
@@ -80,6 +66,13 @@ describe('usage mistakes end with 2, nothing on stdout, nothing written', () => 
     ['an unknown action', ['models', 'pul'], /pul/],
     ['a missing argument', ['inspect'], /argument is missing/],
     ['unknown weights', ['models', 'pull', 'vggt-1'], /unknown name vggt-1 \(did you mean vggt-1b\?\)/],
+    ['photographs without a scene', ['reconstruct', '--out', 'out'], /missing --scene/],
+    ['a strategy that is none', ['reconstruct', '--scene', 's', '--out', 'out', '--strategy', 'prune'], /--strategy: .*prune/],
+    ['harmonics of degree 4', ['reconstruct', '--scene', 's', '--out', 'out', '--sh-degree', '4'], /--sh-degree: expected an integer from 0 to 3, got 4/],
+    ['a refit of nothing', ['refit'], /argument is missing/],
+    ['a refit that refits nothing', ['refit', 'out', '--refit', 'none'], /--refit: .*none/],
+    ['two folders to look at', ['view', 'a', 'b'], /\bb\b/],
+    ['a view of nothing', ['view'], /argument is missing/],
     ['a wrong log level', ['doctor', '--log-level', 'loud'], /log-level/],
   ])('%s', (_, args, message) => {
     const { code, stdout, stderr } = run(...args);
@@ -110,31 +103,6 @@ describe('usage mistakes end with 2, nothing on stdout, nothing written', () => 
 });
 
 describe('inspect', () => {
-  function png(width: number, height: number): string {
-    const ihdr = Buffer.alloc(13);
-    ihdr.writeUInt32BE(width, 0);
-    ihdr.writeUInt32BE(height, 4);
-    ihdr.set([8, 2, 0, 0, 0], 8);
-    const chunk = (type: string, data: Buffer): Buffer => {
-      const body = Buffer.concat([Buffer.from(type), data]);
-      const frame = Buffer.alloc(8);
-      frame.writeUInt32BE(data.length, 0);
-      frame.writeUInt32BE(crc32(body), 4);
-      return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
-    };
-    const file = path.join(folder, `${width}.png`);
-    fs.writeFileSync(
-      file,
-      Buffer.concat([
-        Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
-        chunk('IHDR', ihdr),
-        chunk('IDAT', Buffer.from([0x78, 0x9c])),
-        chunk('IEND', Buffer.alloc(0)),
-      ]),
-    );
-    return file;
-  }
-
   it('reads a safetensors header', () => {
     const json = Buffer.from(
       JSON.stringify({
@@ -158,7 +126,9 @@ describe('inspect', () => {
   });
 
   it('survives a picture that claims 40,000 × 40,000 pixels', () => {
-    const { code, stdout } = run('inspect', png(40_000, 40_000), '--json');
+    const file = path.join(folder, 'huge.png');
+    fs.writeFileSync(file, emptyPng(40_000, 40_000));
+    const { code, stdout } = run('inspect', file, '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ kind: 'image', width: 40_000, height: 40_000, tooLarge: true });
   });

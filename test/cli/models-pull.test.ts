@@ -3,11 +3,12 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import * as os from 'node:os';
 import * as path from 'node:path';
+import { temporaryFolder } from '../scene-fixtures';
+import { main } from './run-cli';
+import type { Outcome } from './run-cli';
 
 /** `rl3dedit models pull` from its command line to the files on disk, against a hub on 127.0.0.1. */
-const main = path.resolve(__dirname, '../../dist/cli/main.js');
 const commit = 'a'.repeat(40);
 const files: Record<string, Buffer> = {
   'config.json': Buffer.from('{}'),
@@ -19,7 +20,7 @@ let server: http.Server;
 let endpoint: string;
 let gated = false;
 let slow = false;
-const cache = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-pull-'));
+const cache = temporaryFolder();
 
 beforeAll(async () => {
   server = http.createServer((request, response) => {
@@ -49,14 +50,7 @@ beforeAll(async () => {
 afterAll(() => {
   server.closeAllConnections();
   server.close();
-  fs.rmSync(cache, { recursive: true });
 });
-
-interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
 
 function run(words: string[], interruptWhen?: () => boolean): Promise<Outcome> {
   const child = spawn(process.execPath, [main, 'models', ...words], {

@@ -1,22 +1,16 @@
 /** Bad run files end `train` before anything is loaded, with file, line and what to do. */
-import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
+import { temporaryFolder } from '../scene-fixtures';
+import { commandLine } from './run-cli';
 
-const main = path.resolve(process.env.RL3DEDIT_DIST ?? path.join(__dirname, '../../dist'), 'cli/main.js');
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-train-config-'));
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-function train(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const env = { PATH: process.env.PATH, HOME: folder, RL3DEDIT_BINDING: path.join(folder, 'none.node') };
-  return spawnSync(process.execPath, [main, 'train', ...args], { encoding: 'utf8', cwd: folder, timeout: 60_000, env });
-}
+const folder = temporaryFolder();
+const run = commandLine(folder, { RL3DEDIT_BINDING: path.join(folder, 'none.node') });
 
 function refuses(args: string[], message: string): void {
-  const { status, stdout, stderr } = train(...args);
+  const { code, stdout, stderr } = run('train', ...args);
   const errors = stderr.split('\n').filter((line) => line.startsWith('error:'));
-  expect({ status, stdout, errors }).toEqual({ status: 2, stdout: '', errors: [expect.stringContaining(message)] });
+  expect({ code, stdout, errors }).toEqual({ code: 2, stdout: '', errors: [expect.stringContaining(message)] });
   expect(fs.existsSync(path.join(folder, 'out'))).toBe(false);
 }
 

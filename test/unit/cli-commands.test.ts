@@ -11,6 +11,8 @@ import { demoCommand } from '../../src/cli/commands/demo';
 import { editCommand } from '../../src/cli/commands/edit';
 import { parityCommand } from '../../src/cli/commands/parity';
 import { pretrainCommand } from '../../src/cli/commands/pretrain';
+import { reconstructCommand } from '../../src/cli/commands/reconstruct';
+import { refitCommand } from '../../src/cli/commands/refit';
 import { editFingerprint } from '../../src/config/edit';
 import type { EditSettings } from '../../src/config/edit';
 
@@ -109,6 +111,19 @@ it.each<[string, unknown, string[], object]>([
     { names: ['matmul', 'attention'], device: 'null' },
   ],
   ['bench', benchCommand, ['bench'], { names: [] }],
+  [
+    'reconstruct',
+    reconstructCommand,
+    ['reconstruct', '--scene', '007', '--out', 'x', '--resolution', '128', '--strategy', 'densify', '--sh-degree', '1', '--test-every', '0'],
+    { scene: '007', out: 'x', resolution: 128, strategy: 'densify', shDegree: 1, testEvery: 0, iterations: 7000, overwrite: false },
+  ],
+  [
+    'refitEdit',
+    refitCommand,
+    ['refit', '12', '--preset', 'geometry', '--refit', 'scratch', '--refit-iterations', '50', '--folds', '0'],
+    { dir: '12', preset: 'geometry', refit: 'scratch', refitIterations: 50, folds: 0, sourceIterations: 3000 },
+  ],
+  ['refitEdit', refitCommand, ['refit', 'out'], { dir: 'out', refit: 'source', preset: 'auto', folds: 3 }],
 ])('%s passes its settings', async (name, command, words, expected) => {
   expect(await run(command, ...words)).toBe(0);
   expect(mockCalls).toMatchObject([{ name, settings: expected }]);

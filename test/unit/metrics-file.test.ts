@@ -14,6 +14,7 @@ const line = (update: number): UpdateMetrics => ({
   update,
   seconds: 2.5,
   rewards: { depth: { mean: update / 3, std: 0.1, invalid: 0 } },
+  advantage: { mean: 0, std: 1 },
   ratio: { mean: 1, min: 1, max: 1 },
   clipFraction: { high: 0, low: 0 },
   kl: 1e-9,
@@ -21,6 +22,7 @@ const line = (update: number): UpdateMetrics => ({
   zeroVarianceShare: 0,
   sharpness: 1,
   editStrength: 0.2,
+  diversity: 0.01,
   loss: -Infinity,
   learningRate: 3e-4,
 });

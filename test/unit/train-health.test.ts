@@ -2,12 +2,13 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkpoints, restoreCheckpoint, saveCheckpoint, withAverages } from '../../src/app/train/checkpoint';
 import type { RunState, Trained } from '../../src/app/train/checkpoint';
-import { editHealth, guard, laplacianVariance } from '../../src/app/train/health';
+import { editHealth, guard } from '../../src/app/train/health';
 import type { GuardState } from '../../src/app/train/health';
 import { OutputError, WeightsError } from '../../src/binding/errors';
 import { createLora } from '../../src/models/lora';
 import { createImage } from '../../src/scene';
 import type { Image } from '../../src/scene';
+import { laplacianVariance } from '../../src/scene/sharpness';
 import { Device } from '../../src/tensor/device';
 import { AdamW, Ema } from '../../src/tensor/optim';
 import { temporaryFolder } from '../scene-fixtures';
@@ -25,10 +26,12 @@ function picture(value: (x: number, y: number, channel: number) => number): Imag
 
 describe('figures of health', () => {
   test('the Laplacian of a plane is 0, of a chessboard known', () => {
-    expect(laplacianVariance(picture((x, y) => 0.1 * x - 0.05 * y))).toBeCloseTo(0, 12);
+    const variance = (value: (x: number, y: number) => number): number =>
+      laplacianVariance(Float64Array.from({ length: width * height }, (_, i) => value(i % width, Math.floor(i / width))), width, height);
+    expect(variance((x, y) => 0.1 * x - 0.05 * y)).toBeCloseTo(0, 12);
     // Each neighbour differs by 1: ±4 inside the border, 8 of 15 of one sign.
     const [a, b] = [8 / 15, 7 / 15];
-    expect(laplacianVariance(picture((x, y) => (x + y) % 2))).toBeCloseTo(16 - (4 * (a - b)) ** 2, 10);
+    expect(variance((x, y) => (x + y) % 2)).toBeCloseTo(16 - (4 * (a - b)) ** 2, 10);
   });
 
   test('strength, sharpness and diversity are those of the edited views alone', () => {

@@ -6,9 +6,9 @@ import type { AppEvent } from '../../src/app/events';
 import { Log } from '../../src/cli/ui/log';
 import { TrainView, sparkline } from '../../src/cli/ui/train-view';
 import { renderChart, ticks } from '../../src/report/charts';
-import { demoFigures, demoModes, writeDemoReport } from '../../src/report/demo-report';
+import { demoModes, writeDemoReport } from '../../src/report/demo-report';
 import type { DemoReportData } from '../../src/report/demo-report';
-import { appendMetrics, figuresOf } from '../../src/report/metrics-file';
+import { appendMetrics, figuresOf, headlineFigures } from '../../src/report/metrics-file';
 import type { UpdateMetrics } from '../../src/report/metrics-file';
 import { formatChange, formatFigure } from '../../src/report/page';
 import { writeTrainReport } from '../../src/report/train-report';
@@ -21,7 +21,8 @@ const png = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR
 const update = (n: number): UpdateMetrics => ({
   update: n,
   seconds: 3,
-  rewards: { depth: { mean: n, std: 0.5 }, pose: { mean: -n, std: 0.2, invalid: 1 } },
+  rewards: { depth: { mean: n, std: 0.5, invalid: 0 }, pose: { mean: -n, std: 0.2, invalid: 1 } },
+  advantage: { mean: 0, std: 1 },
   ratio: { mean: 1, min: 0.9, max: 1.1 },
   clipFraction: { high: 0.1, low: 0.2 },
   kl: 1e-4,
@@ -29,6 +30,7 @@ const update = (n: number): UpdateMetrics => ({
   zeroVarianceShare: 0,
   sharpness: 0.1,
   editStrength: 0.2,
+  diversity: 0.01,
   entropy: 0.95,
   loss: 0.1,
   learningRate: 3e-4,
@@ -90,7 +92,7 @@ it('chooses round ticks and figures', () => {
 });
 
 it('tells the demo in one file', async () => {
-  const row = Object.fromEntries(demoFigures.map((name, i) => [name, (i + 1) / 10])) as DemoReportData['rows']['before'];
+  const row = Object.fromEntries(headlineFigures.map((name, i) => [name, (i + 1) / 10])) as DemoReportData['rows']['before'];
   const rows = Object.fromEntries(demoModes.map((mode) => [mode, row])) as DemoReportData['rows'];
   rows.after = { ...row, warpError: 0.05 };
   const data = { seed: 3, seconds: 300, device: 'cpu', instruction: 'change the floor', updates: 80, rows, pictures: { before: png, after: png }, paragraphs: ['It learned.'] };

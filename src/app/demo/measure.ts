@@ -7,6 +7,7 @@ import { evaluatePolicy } from '../train/evaluate';
 import type { EvaluatedTask } from '../train/evaluate';
 import { Policy } from '../train/policy';
 import { World } from '../train/world';
+import type { WorldSettings } from '../train/world';
 import { demoSteps, demoViews } from './runs';
 
 export interface MeasureOptions {
@@ -16,7 +17,7 @@ export interface MeasureOptions {
   noise: 'independent' | 'shared';
   samples: number;
   seed: number;
-  families: ('floor-any' | 'object-colour-any' | 'sky-any')[];
+  families: WorldSettings['families'];
   split: 'test' | 'unseen';
 }
 

@@ -4,6 +4,7 @@
  */
 import type { TrainSettings } from '../../config/train';
 import type { Image } from '../../scene';
+import { laplacianVariance } from '../../scene/sharpness';
 
 export interface EditHealth {
   /** Mean absolute difference of the edited views to the unedited ones. */
@@ -20,9 +21,9 @@ export function editHealth(before: readonly Image[], rollouts: readonly (readonl
   let [strength, edited, source, spread] = [0, 0, 0, 0];
   for (const v of views) {
     const unedited = before[v];
-    source += laplacianVariance(unedited) * rollouts.length;
+    source += detail(unedited) * rollouts.length;
     for (const rollout of rollouts) {
-      edited += laplacianVariance(rollout[v]);
+      edited += detail(rollout[v]);
       strength += meanDifference(rollout[v].data, unedited.data);
     }
     spread += deviation(rollouts.map((rollout) => rollout[v].data));
@@ -37,21 +38,12 @@ function meanDifference(a: Float32Array, b: Float32Array): number {
   return sum / a.length;
 }
 
-/** Of the five-point Laplacian of the mean of the channels, inside the border. */
-export function laplacianVariance({ data, width, height }: Image): number {
+/** Variance of the Laplacian of the mean of the channels. */
+function detail({ data, width, height }: Image): number {
   const plane = width * height;
-  const grey = (i: number): number => (data[i] + data[plane + i] + data[2 * plane + i]) / 3;
-  let [sum, squares, count] = [0, 0, 0];
-  for (let y = 1; y < height - 1; y++) {
-    for (let x = 1; x < width - 1; x++) {
-      const i = y * width + x;
-      const value = grey(i - 1) + grey(i + 1) + grey(i - width) + grey(i + width) - 4 * grey(i);
-      sum += value;
-      squares += value * value;
-      count += 1;
-    }
-  }
-  return count === 0 ? 0 : squares / count - (sum / count) ** 2;
+  const grey = new Float64Array(plane);
+  for (let i = 0; i < plane; i++) grey[i] = (data[i] + data[plane + i] + data[2 * plane + i]) / 3;
+  return laplacianVariance(grey, width, height);
 }
 
 function deviation(pictures: readonly Float32Array[]): number {

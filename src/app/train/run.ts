@@ -1,6 +1,7 @@
 /** One update of a run: groups are rolled out, judged, and scored, then the adapter takes a step. */
 import { AbortError } from '../../binding/errors';
 import type { TrainSettings } from '../../config/train';
+import type { UpdateFigures } from '../../report/metrics-file';
 import { scoreGroups } from '../../rewards';
 import type { GroupScores, RewardTerm, TermValues } from '../../rewards';
 import type { Image } from '../../scene';
@@ -39,22 +40,6 @@ export interface JudgedGroup {
   values: TermValues[];
   health: EditHealth;
   windowStart: number;
-}
-
-/** What an update reports. */
-export interface UpdateFigures {
-  rewards: Record<string, { mean: number; std: number; invalid: number }>;
-  advantage: { mean: number; std: number };
-  ratio: { mean: number; min: number; max: number };
-  clipFraction: { high: number; low: number };
-  kl: number;
-  loss: number;
-  gradientNorm: number;
-  learningRate: number;
-  zeroVarianceShare: number;
-  sharpness: number;
-  editStrength: number;
-  diversity: number;
 }
 
 export function rolesOf({ anchorGuided }: TrainSettings, { before, anchor }: TrainSample): Roles {

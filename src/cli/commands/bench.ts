@@ -1,11 +1,9 @@
 import type { CommandModule } from 'yargs';
-import { runApp } from '../../app/events';
 import { benchSchema } from '../../config/bench';
-import { loadApp, useThreads } from '../apps';
-import { addSettings, resolveArguments, runCommand } from '../command';
+import { appHandler } from '../app-command';
+import { loadApp } from '../apps';
+import { addSettings } from '../command';
 import type { GlobalArguments } from '../command';
-import { resultText } from '../result-text';
-import { TerminalRenderer } from '../ui/render';
 
 export const benchCommand: CommandModule<object, GlobalArguments> = {
   command: 'bench [names..]',
@@ -16,14 +14,8 @@ export const benchCommand: CommandModule<object, GlobalArguments> = {
       array: true,
       describe: 'benches to run (none: all)',
     }) as never,
-  handler: (argv) =>
-    runCommand(argv, async (context) => {
-      const { settings } = resolveArguments(benchSchema, { ...argv });
-      useThreads(settings.threads);
-      const result = await runApp(
-        loadApp('bench')(settings, { signal: context.signal }),
-        new TerminalRenderer(context.log),
-      );
-      context.print(result, resultText(result));
-    }),
+  handler: appHandler({
+    schema: benchSchema,
+    start: (settings, context) => loadApp('bench')(settings, context),
+  }),
 };

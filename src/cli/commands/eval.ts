@@ -1,11 +1,10 @@
 import type { CommandModule } from 'yargs';
-import { runApp } from '../../app/events';
 import { fieldsOf, flagName } from '../../config/fields';
 import { evalSchema, resolveEval } from '../../config/eval';
-import { loadApp, useThreads } from '../apps';
+import { showApp } from '../app-command';
+import { loadApp } from '../apps';
 import { addSettings, runCommand } from '../command';
 import type { GlobalArguments } from '../command';
-import { resultText } from '../result-text';
 import { TrainView } from '../ui/train-view';
 
 export const evalCommand: CommandModule<object, GlobalArguments> = {
@@ -24,9 +23,7 @@ export const evalCommand: CommandModule<object, GlobalArguments> = {
       if (flags.seeds !== undefined) flags.seeds = String(flags.seeds).split(',').map(Number);
       const settings = resolveEval(given.file, { flags, sets: given.set, env: process.env });
       context.onAbort = () => `finished variants are kept in ${settings.out}; go on with the same command`;
-      useThreads(settings.runs[0].settings.threads);
-      const app = loadApp('evaluate')(settings, { signal: context.signal }, { train: loadApp('train') });
-      const result = await runApp(app, new TrainView(context.log));
-      context.print(result, resultText(result));
+      const { threads } = settings.runs[0].settings;
+      await showApp(context, threads, (appContext) => loadApp('evaluate')(settings, appContext, { train: loadApp('train') }), new TrainView(context.log));
     }),
 };

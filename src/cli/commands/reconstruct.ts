@@ -1,11 +1,9 @@
 import type { CommandModule } from 'yargs';
-import { runApp } from '../../app/events';
 import { reconstructSchema } from '../../config/reconstruct';
-import { loadApp, useThreads } from '../apps';
-import { addSettings, resolveArguments, runCommand } from '../command';
+import { appHandler } from '../app-command';
+import { loadApp } from '../apps';
+import { addSettings } from '../command';
 import type { GlobalArguments } from '../command';
-import { resultText } from '../result-text';
-import { TerminalRenderer } from '../ui/render';
 
 export const reconstructCommand: CommandModule<object, GlobalArguments> = {
   command: 'reconstruct',
@@ -14,12 +12,9 @@ export const reconstructCommand: CommandModule<object, GlobalArguments> = {
     addSettings(yargs, reconstructSchema)
       .example('$0 reconstruct --scene bear --resolution 128 --out splats', '')
       .example('$0 reconstruct --scene bear --init verifier --cap 50000 --out splats', '') as never,
-  handler: (argv) =>
-    runCommand(argv, async (context) => {
-      const { settings } = resolveArguments(reconstructSchema, { ...argv });
-      context.onAbort = () => Promise.resolve('nothing was written');
-      useThreads(settings.threads);
-      const result = await runApp(loadApp('reconstruct')(settings, { signal: context.signal }), new TerminalRenderer(context.log));
-      context.print(result, resultText(result));
-    }),
+  handler: appHandler({
+    schema: reconstructSchema,
+    start: (settings, context) => loadApp('reconstruct')(settings, context),
+    onAbort: () => 'nothing was written',
+  }),
 };

@@ -1,14 +1,13 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { CommandModule } from 'yargs';
-import { runApp } from '../../app/events';
 import { ConfigError, UsageError } from '../../binding/errors';
 import { envName, fieldsOf, flagName } from '../../config/fields';
 import { trainSchema } from '../../config/train';
-import { loadApp, useThreads } from '../apps';
+import { logOrigins, showApp } from '../app-command';
+import { loadApp } from '../apps';
 import { addSettings, resolveArguments, runCommand } from '../command';
 import type { GlobalArguments } from '../command';
-import { resultText } from '../result-text';
 import { TrainView } from '../ui/train-view';
 
 /** What may change when a run goes on: everything else decides its bits. */
@@ -37,14 +36,12 @@ export const trainCommand: CommandModule<object, GlobalArguments> = {
       const resume = given.resume !== undefined;
       if (given.file !== undefined && given.config !== undefined) throw new UsageError('give the run file once: as train FILE or with --config');
       const { settings, origins } = resume ? resumedRun(given, given.resume!) : resolveArguments(trainSchema, { ...given, config: given.file ?? given.config });
-      for (const [name, origin] of Object.entries(origins)) if (origin !== 'default') context.log.debug(`${name}: ${origin}`);
+      logOrigins(context, origins);
       context.onAbort = () =>
         fs.existsSync(path.join(settings.out, 'checkpoints'))
           ? `the run is saved in ${settings.out}; go on with: rl3dedit train --resume ${settings.out}`
           : `nothing was trained yet; ${settings.out} holds no checkpoint`;
-      useThreads(settings.threads);
-      const result = await runApp(loadApp('train')(settings, { signal: context.signal }, { resume }), new TrainView(context.log));
-      context.print(result, resultText(result));
+      await showApp(context, settings.threads, (appContext) => loadApp('train')(settings, appContext, { resume }), new TrainView(context.log));
     }),
 };
 

@@ -9,12 +9,21 @@ export interface ProgressOptions {
   now?: () => number;
 }
 
-const frameMs = 100;
+export const frameMs = 100;
 const plainLineMs = 5000;
 /** Weight of the newest interval in the running average of the speed. */
 const smoothing = 0.3;
 /** Longer names would push the figures that matter off the line. */
 const maxFigureName = 24;
+
+/** The options with what stands in for those not given. */
+export function withDefaults({ stream = process.stderr, interactive, now }: ProgressOptions): Required<ProgressOptions> {
+  return {
+    stream,
+    interactive: interactive ?? (stream.isTTY === true && !process.env.CI),
+    now: now ?? (() => performance.now()),
+  };
+}
 
 /**
  * One line of progress: stage, bar, steps, speed, ETA, latest figures. On a terminal it is redrawn at most ten times a
@@ -36,9 +45,7 @@ export class Progress {
   private readonly figures = new Map<string, number>();
 
   constructor(options: ProgressOptions = {}) {
-    this.stream = options.stream ?? process.stderr;
-    this.interactive = options.interactive ?? (this.stream.isTTY === true && !process.env.CI);
-    this.now = options.now ?? (() => performance.now());
+    ({ stream: this.stream, interactive: this.interactive, now: this.now } = withDefaults(options));
   }
 
   /** Begins a stage (`index` from 0) and forgets the speed of the one before. */

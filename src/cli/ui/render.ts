@@ -1,4 +1,4 @@
-import type { AppEvent, Renderer } from '../../app/events';
+import type { AppEvent, MetricEvent, Renderer, StageEvent, StepEvent } from '../../app/events';
 import { formatNumber } from './format';
 import type { Log } from './log';
 import { Progress } from './progress';
@@ -9,32 +9,31 @@ import type { ProgressOptions } from './progress';
  * warnings appear.
  */
 export class TerminalRenderer implements Renderer {
-  private readonly progress: Progress | undefined;
+  /** Absent below level `info`. */
+  protected readonly progress: Progress | undefined;
 
   constructor(
-    private readonly log: Log,
+    protected readonly log: Log,
     options: ProgressOptions = {},
   ) {
-    if (log.enabled('info')) {
-      const progress = new Progress(options);
-      this.progress = progress;
-      log.beforeLine = () => progress.clear();
-    }
+    if (!log.enabled('info')) return;
+    this.progress = new Progress(options);
+    log.beforeLine = () => this.clear();
   }
 
   event(event: AppEvent): void {
     switch (event.type) {
       case 'stage':
-        this.progress?.stage(event.name, event.index, event.count);
+        this.stage(event);
         break;
       case 'step':
-        this.progress?.update(event.step, event.steps, event.etaSec);
+        this.step(event);
         break;
       case 'metric':
-        if (event.view === undefined) this.progress?.figure(event.name, event.value);
         this.log.debug(
           `${event.name}${event.view === undefined ? '' : ` of view ${event.view}`}: ${formatNumber(event.value)}`,
         );
+        this.metric(event);
         break;
       case 'image':
         this.log.debug(`${event.name}: ${event.path}`);
@@ -53,5 +52,22 @@ export class TerminalRenderer implements Renderer {
   close(): void {
     this.progress?.close();
     this.log.beforeLine = () => undefined;
+  }
+
+  protected stage({ name, index, count }: StageEvent): void {
+    this.progress?.stage(name, index, count);
+  }
+
+  protected step({ step, steps, etaSec }: StepEvent): void {
+    this.progress?.update(step, steps, etaSec);
+  }
+
+  protected metric({ name, value, view }: MetricEvent): void {
+    if (view === undefined) this.progress?.figure(name, value);
+  }
+
+  /** Removes what is drawn so that a message can be written. */
+  protected clear(): void {
+    this.progress?.clear();
   }
 }

@@ -1,13 +1,13 @@
-import type { AppEvent, Renderer } from '../../app/events';
+import type { AppEvent, MetricEvent, StageEvent, StepEvent } from '../../app/events';
 import { formatNumber, formatSeconds } from './format';
 import type { Log, LogStream } from './log';
-import { Progress } from './progress';
+import { frameMs, withDefaults } from './progress';
 import type { ProgressOptions } from './progress';
+import { TerminalRenderer } from './render';
 
 /** Stage of the event stream whose steps are updates. */
 export const trainStage = 'train';
 const prefix = 'train.';
-const frameMs = 100;
 const plainEvery = 10;
 const sparkCells = 24;
 const sparks = '▁▂▃▄▅▆▇█';
@@ -22,12 +22,10 @@ const smoothing = 0.2;
  * Figures come as metric events `train.<name>`: `train.reward.depth`, else with the names of metrics.jsonl
  * (`train.ratio.mean`, `train.clipFraction.high`, `train.evaluation.warpError`).
  */
-export class TrainView implements Renderer {
+export class TrainView extends TerminalRenderer {
   private readonly stream: LogStream & { columns?: number };
   private readonly interactive: boolean;
   private readonly now: () => number;
-  private readonly shown: boolean;
-  private readonly progress: Progress | undefined;
   private readonly figures = new Map<string, number>();
   private readonly courses = new Map<string, number[]>();
   private training = false;
@@ -43,61 +41,31 @@ export class TrainView implements Renderer {
   private lastDrawMs = Number.NEGATIVE_INFINITY;
   private lastPlain = -1;
 
-  constructor(
-    private readonly log: Log,
-    options: ProgressOptions = {},
-  ) {
-    this.stream = options.stream ?? process.stderr;
-    this.interactive = options.interactive ?? (this.stream.isTTY === true && !process.env.CI);
-    this.now = options.now ?? (() => performance.now());
-    this.shown = log.enabled('info');
-    if (this.shown) {
-      this.progress = new Progress(options);
-      log.beforeLine = () => this.clear();
-    }
+  constructor(log: Log, options: ProgressOptions = {}) {
+    super(log, options);
+    ({ stream: this.stream, interactive: this.interactive, now: this.now } = withDefaults(options));
   }
 
-  event(event: AppEvent): void {
-    switch (event.type) {
-      case 'stage':
-        this.stage(event.name, event.index, event.count);
-        break;
-      case 'step':
-        this.step(event.stage, event.step, event.steps, event.etaSec);
-        break;
-      case 'metric':
-        this.metric(event.name, event.value);
-        break;
-      case 'image':
-        this.log.debug(`${event.name}: ${event.path}`);
-        break;
-      case 'warning':
-        this.warning = event.message;
-        this.log.warn(event.message);
-        break;
-      case 'note':
-        this.log.info(event.message);
-        break;
-      case 'done':
-        break;
-    }
+  override event(event: AppEvent): void {
+    if (event.type === 'warning') this.warning = event.message;
+    super.event(event);
   }
 
-  close(): void {
-    if (this.training && this.shown) {
+  override close(): void {
+    if (this.training && this.progress) {
       if (this.interactive) {
         this.draw(true);
         this.stream.write('\n');
         this.drawnLines = 0;
       } else if (this.lastPlain !== this.update) this.stream.write(`${this.plainLine()}\n`);
     }
-    this.progress?.close();
-    this.log.beforeLine = () => undefined;
+    super.close();
   }
 
-  private stage(name: string, index: number, count: number): void {
+  protected override stage(event: StageEvent): void {
+    const { name } = event;
     if (name === trainStage && !this.training) this.begin();
-    else if (!this.training) this.progress?.stage(name, index, count);
+    else if (!this.training) super.stage(event);
     else {
       this.inner = name === trainStage ? '' : name;
       this.draw(true);
@@ -111,10 +79,11 @@ export class TrainView implements Renderer {
     this.draw(true);
   }
 
-  private step(stage: string, step: number, steps: number, etaSec?: number): void {
+  protected override step(event: StepEvent): void {
+    const { stage, step, steps, etaSec } = event;
     if (stage === trainStage && !this.training) this.begin();
     if (!this.training) {
-      this.progress?.update(step, steps, etaSec);
+      super.step(event);
       return;
     }
     if (stage !== trainStage) {
@@ -135,14 +104,13 @@ export class TrainView implements Renderer {
     this.etaSec = etaSec;
     this.inner = '';
     if (this.interactive) this.draw(false);
-    else if (this.shown && step > 0 && (step % plainEvery === 0 || step === steps) && step !== this.lastPlain) {
+    else if (this.progress && step > 0 && (step % plainEvery === 0 || step === steps) && step !== this.lastPlain) {
       this.lastPlain = step;
       this.stream.write(`${this.plainLine()}\n`);
     }
   }
 
-  private metric(name: string, value: number): void {
-    this.log.debug(`${name}: ${formatNumber(value)}`);
+  protected override metric({ name, value }: MetricEvent): void {
     if (!name.startsWith(prefix)) return;
     const figure = name.slice(prefix.length).replace(/^clip\./, 'clipFraction.');
     this.figures.set(figure, value);
@@ -160,7 +128,7 @@ export class TrainView implements Renderer {
   }
 
   private draw(force: boolean): void {
-    if (!this.shown || !this.interactive || !this.training) return;
+    if (!this.progress || !this.interactive || !this.training) return;
     const now = this.now();
     if (!force && now - this.lastDrawMs < frameMs) return;
     this.lastDrawMs = now;
@@ -171,8 +139,8 @@ export class TrainView implements Renderer {
   }
 
   /** Removes the block (or the bar of an earlier stage) so that a message can be written. */
-  private clear(): void {
-    this.progress?.clear();
+  protected override clear(): void {
+    super.clear();
     if (this.drawnLines === 0) return;
     this.stream.write(this.eraser());
     this.drawnLines = 0;

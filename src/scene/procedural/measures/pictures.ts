@@ -1,4 +1,5 @@
 /** Measures of single views against the exact answers. Pictures are [3, H, W] in [0, 1]; sums are float64. */
+import { laplacianVariance } from '../../sharpness';
 import { mean } from './statistics';
 import type { EditTruth } from './truth';
 
@@ -83,30 +84,20 @@ export function jointPsnr(
   };
 }
 
-/** Variance of the 4-neighbour Laplacian of luma over the inner pixels of a picture. */
-function laplacianVariance(picture: Float32Array, width: number, height: number): number {
+/** Variance of the Laplacian of Rec. 601 luma. */
+function lumaVariance(picture: Float32Array, width: number, height: number): number {
   const plane = width * height;
   const luma = new Float64Array(plane);
   for (let i = 0; i < plane; i++) {
     luma[i] = 0.299 * picture[i] + 0.587 * picture[i + plane] + 0.114 * picture[i + 2 * plane];
   }
-  let sum = 0;
-  let squares = 0;
-  for (let y = 1; y < height - 1; y++) {
-    for (let i = y * width + 1; i < (y + 1) * width - 1; i++) {
-      const value = luma[i - 1] + luma[i + 1] + luma[i - width] + luma[i + width] - 4 * luma[i];
-      sum += value;
-      squares += value * value;
-    }
-  }
-  const count = (width - 2) * (height - 2);
-  return squares / count - (sum / count) ** 2;
+  return laplacianVariance(luma, width, height);
 }
 
 /** Laplacian variance of a view over that of the exact picture of an answer: below 1 blurred, above 1 noisy. */
 export function sharpness(truth: EditTruth, view: number, picture: Float32Array, answer: number): number | null {
-  const exact = laplacianVariance(truth.answers[answer].pictures[view], truth.width, truth.height);
-  return exact < 1e-9 ? null : laplacianVariance(picture, truth.width, truth.height) / exact;
+  const exact = lumaVariance(truth.answers[answer].pictures[view], truth.width, truth.height);
+  return exact < 1e-9 ? null : lumaVariance(picture, truth.width, truth.height) / exact;
 }
 
 /** Mean colour and mean chroma (largest minus smallest channel) of the region. */
