@@ -59,7 +59,7 @@ export async function* demo(settings: DemoSettings, { signal }: AppContext): Asy
     ...story,
     out,
     edit: edited.outputHash,
-    summary: [...story.summary, `nine views of one scene, "${settings.prompt}": ${path.join(out, 'edit', 'grid.png')}`],
+    summary: [...story.summary, `nine views of one scene, "${settings.prompt}", and the edited splat scene: ${path.join(out, 'edit', 'report.html')}`],
     seconds: (performance.now() - begun) / 1000,
   };
   yield { type: 'done', result: shown };
