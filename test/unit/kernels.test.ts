@@ -28,8 +28,21 @@ const testedBy: Record<string, string> = {
   fill: 'cast',
   select: 'cast',
   in_place: 'adamw',
+  mcmc_noise: 'mcmc',
+  mcmc_relocation: 'mcmc',
+  splat_blend_backward: 'splat_blend',
+  splat_project_backward: 'splat_project',
+  splat_tile_counts: 'splat_bin',
 };
-const benchedBy: Record<string, string> = { attention: 'attention_op' };
+const benchedBy: Record<string, string> = {
+  attention: 'attention_op',
+  mcmc_noise: 'mcmc',
+  mcmc_relocation: 'mcmc',
+  splat_blend_backward: 'splat_blend',
+  splat_lift: 'splat_blend',
+  splat_project_backward: 'splat_project',
+  splat_tile_counts: 'splat_bin',
+};
 
 interface Kernel {
   /** File name without extension. */
