@@ -11,7 +11,7 @@ import type { FitView } from '../scene/gaussians/fit';
 import { encodePly } from '../scene/gaussians/formats';
 import { Gaussians } from '../scene/gaussians/gaussians';
 import { cloudAtRandom, cloudFromPoints, sceneExtent } from '../scene/gaussians/initialise';
-import { reconstructRecipe } from '../scene/gaussians/recipe';
+import { reconstructRecipe, usualCap } from '../scene/gaussians/recipe';
 import type { GaussianCloud } from '../scene/gaussians/cloud';
 import { throwIfAborted } from '../scene/image';
 import { Rng } from '../scene/procedural/rng';
@@ -20,7 +20,7 @@ import type { AppContext, AppEvent } from './events';
 import { onDevice } from './on-device';
 import { OutputFolder } from './output-folder';
 import { verifierPoints } from './reconstruct/verifier-points';
-import { encodeMosaic } from './train/mosaic';
+import { encodeMosaic } from './mosaic';
 
 export interface ReconstructRecord {
   scene: { name: string; path: string };
@@ -43,8 +43,6 @@ export interface ReconstructResult extends ReconstructRecord {
   [key: string]: unknown;
 }
 
-/** Gaussians per pixel of a view where no cap is given. */
-const perPixel = 1.2;
 /** Views whose pictures are kept beside the photographs. */
 const shownViews = 6;
 const initStream = 203;
@@ -133,7 +131,7 @@ async function* fitted(
   device: Device, scene: Scene, views: readonly FitView[], settings: ReconstructSettings, signal: AbortSignal,
 ): AsyncGenerator<AppEvent, { gaussians: Gaussians; fitSeconds: number }> {
   const { width, height } = views[0].image;
-  const cap = settings.cap ?? Math.round(perPixel * width * height);
+  const cap = settings.cap ?? usualCap(width, height);
   const extent = sceneExtent(views.map(({ camera }) => camera));
   yield { type: 'stage', name: 'fit', index: 1, count: 3 };
   const gaussians = Gaussians.fromCloud(device, yield* start(device, scene, views, cap, settings, signal));

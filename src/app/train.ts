@@ -21,7 +21,7 @@ import type { RunState } from './train/checkpoint';
 import { evaluatePolicy } from './train/evaluate';
 import type { EvaluatedTask } from './train/evaluate';
 import { guard } from './train/health';
-import { encodeMosaic } from './train/mosaic';
+import { encodeMosaic } from './mosaic';
 import { planMemory, planText } from './train/plan';
 import { runUpdate } from './train/run';
 import type { JudgedGroup, Run } from './train/run';

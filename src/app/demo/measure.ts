@@ -2,7 +2,7 @@
 import type { Device } from '../../tensor/device';
 import type { MeasureSummary } from '../../scene/procedural/measures';
 import { loadEditor } from '../model';
-import { encodeMosaic } from '../train/mosaic';
+import { encodeMosaic } from '../mosaic';
 import { evaluatePolicy } from '../train/evaluate';
 import type { EvaluatedTask } from '../train/evaluate';
 import { Policy } from '../train/policy';

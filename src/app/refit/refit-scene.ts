@@ -10,7 +10,7 @@ import { fit } from '../../scene/gaussians/fit';
 import { Gaussians } from '../../scene/gaussians/gaussians';
 import { cloudFromPoints, sceneExtent } from '../../scene/gaussians/initialise';
 import { rasterize, renderImage } from '../../scene/gaussians/rasterize';
-import { reconstructRecipe } from '../../scene/gaussians/recipe';
+import { reconstructRecipe, usualCap } from '../../scene/gaussians/recipe';
 import { refit } from '../../scene/gaussians/refit';
 import type { RefitPreset } from '../../scene/gaussians/refit';
 import { Rng } from '../../scene/procedural/rng';
@@ -78,7 +78,6 @@ export interface RefitOutcome {
 /** Iterations of a refit from scratch (RL3DEdit, 3,000). */
 const scratchIterations = 3000;
 const scratchDegree = 1;
-const scratchPerPixel = 1.2;
 const startStream = 205;
 
 /** @throws SceneError, ConfigError, AbortError */
@@ -158,7 +157,7 @@ async function choosePreset(
 async function* fromScratch({ device, scene, cameras, before, after, settings, signal }: RefitInput): AsyncGenerator<AppEvent, Unfinished> {
   const views = cameras.map((camera, v) => ({ image: after[v], camera }));
   const { width, height } = after[0];
-  const cap = Math.round(scratchPerPixel * width * height);
+  const cap = usualCap(width, height);
   const iterations = settings.refitIterations ?? scratchIterations;
   const points = scene.points && scene.points.count > 0 ? scene.points : await verifierPoints(device, views, { model: 'tiny', signal });
   const start = cloudFromPoints(points, { shDegree: scratchDegree, most: cap, rng: new Rng(settings.seed, startStream) });

@@ -11,7 +11,7 @@ import type { FitView } from '../../scene/gaussians/fit';
 import { readSplats } from '../../scene/gaussians/formats';
 import { Gaussians } from '../../scene/gaussians/gaussians';
 import { cloudAtRandom, cloudFromPoints, sceneExtent } from '../../scene/gaussians/initialise';
-import { reconstructRecipe } from '../../scene/gaussians/recipe';
+import { reconstructRecipe, usualCap } from '../../scene/gaussians/recipe';
 import { inverseOfDataparser, transformCloud } from '../../scene/gaussians/transform';
 import { Rng } from '../../scene/procedural/rng';
 import type { Device } from '../../tensor/device';
@@ -23,7 +23,6 @@ const leastPsnr = 15;
 const aboveFlat = 1;
 /** Photographs that splats are compared with. */
 const checkedViews = 9;
-const perPixel = 1.2;
 const initStream = 204;
 
 /** `--background`: display-referred RGB. */
@@ -83,7 +82,7 @@ export async function* fittedSplats(
   { iterations, background, seed, signal }: { iterations: number; background: Background; seed: number; signal: AbortSignal },
 ): AsyncGenerator<AppEvent, GaussianCloud> {
   const { width, height } = views[0].image;
-  const cap = Math.round(perPixel * width * height);
+  const cap = usualCap(width, height);
   const rng = new Rng(seed, initStream);
   const cameras = views.map(({ camera }) => camera);
   const start =

@@ -65,6 +65,11 @@ export interface FitRecipe {
 /** Rates of 3D Gaussian splatting. */
 export const defaultRates: Rates = { means: 1.6e-4, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 2.5e-3, shRest: 1.25e-4 };
 
+/** Gaussians for a view of that size: more than its pixels can tell are only noise. */
+export function usualCap(width: number, height: number): number {
+  return Math.round(1.2 * width * height);
+}
+
 /** Iterations of the published schedules; ours are scaled to the length of the run. */
 const published = 30_000;
 

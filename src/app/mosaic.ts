@@ -1,6 +1,6 @@
 /** Pictures of one size in rows, as one PNG. */
-import { createImage, encodePng } from '../../scene';
-import type { Image } from '../../scene';
+import { createImage, encodePng } from '../scene';
+import type { Image } from '../scene';
 
 /** @param rows pictures from left to right; rows may differ in length */
 export async function encodeMosaic(rows: readonly (readonly Image[])[], gap = 2): Promise<Buffer> {
