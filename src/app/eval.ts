@@ -100,10 +100,15 @@ async function* trainOne(run: EvalRun, train: TrainApp, signal: AbortSignal, ove
   }
   const metrics = await readMetrics(settings.out);
   const last = metrics.evaluations.at(-1);
-  if (!last) throw new OutputError(`${settings.out}: the run has no evaluation; set evaluateEvery to at most ${settings.updates}`);
+  // A policy that was stopped because it had no numbers any more has no figures either.
+  const update = metrics.updates.at(-1)?.update ?? 0;
+  if (!last || (last.update < update && metrics.stopped === undefined)) {
+    throw new OutputError(`${settings.out}: the run has no evaluation after its last update; set evaluateEvery`);
+  }
   // The base editor as measured beside the last evaluation, or before the first update.
-  const baseline = last.baseline ?? metrics.evaluations.find(({ update }) => update === 0)?.evaluation;
-  const result: RunResult = { settings, update: last.update, evaluation: last.evaluation, baseline, stopped: metrics.stopped };
+  const baseline = last.baseline ?? metrics.evaluations.find((evaluated) => evaluated.update === 0)?.evaluation;
+  const evaluation = last.update < update ? {} : last.evaluation;
+  const result: RunResult = { settings, update, evaluation, baseline, stopped: metrics.stopped };
   await writeAtomic(path.join(settings.out, resultFile), `${JSON.stringify(result, null, 2)}\n`);
   return result;
 }

@@ -117,6 +117,7 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
     last: evaluations.at(-1)?.evaluation,
   };
   let stopped: string | undefined;
+  let numbers = true;
   let saved = restored?.update;
   const save = async (): Promise<void> => {
     if (saved === state.update) return;
@@ -153,6 +154,7 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
       await trained.device.sync();
       const seconds = (performance.now() - since) / 1000;
       const { editStrength, sharpness, diversity, loss, gradientNorm } = done;
+      numbers = Number.isFinite(loss) && Number.isFinite(gradientNorm);
       stopped = guard(state.guards, { editStrength, sharpness, diversity, loss, gradientNorm }, settings.guards);
       await appendMetrics(out, { update: state.update, seconds, ...done });
       yield* shown(done);
@@ -167,6 +169,8 @@ async function* updates({ run, world }: Workshop, folder: OutputFolder, resume: 
       if (due(settings.checkpointEvery)) await save();
     }
     if (stopped !== undefined) {
+      // What it came to; a policy without numbers has no pictures to measure.
+      if (settings.evaluateEvery > 0 && numbers && !due(settings.evaluateEvery)) yield* evaluateNow();
       await appendMetrics(out, { update: state.update, stopped });
       yield { type: 'warning', message: `stopped after update ${state.update}: ${stopped}` };
     }

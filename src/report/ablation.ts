@@ -20,7 +20,7 @@ export interface AblationRow {
 
 export type Sign = 'worse' | 'same' | 'better';
 
-/** What the paper's ablation table says about a variant against the full setting. */
+/** What the paper's ablation table says about a variant against another. */
 export interface PaperSign {
   /** Words for the paper's row. */
   row: string;
@@ -28,18 +28,25 @@ export interface PaperSign {
   consistency: Sign;
   /** VIEScore: here the error to the nearest valid edit. */
   quality: Sign;
+  /** What the paper sees in the pictures: here the Laplacian variance over the exact edit's. */
+  sharpness?: Sign;
+  /** The variant it is compared with; default `full`. */
+  against?: string;
 }
 
 /** RL3DEdit, arXiv 2603.03143, ablations on the face scenes: VIEScore / Ph-Loss against full 5.26 / .077. */
 export const paperSigns: Record<string, PaperSign> = {
   'no-confidence': { row: 'w/o r_D, r_P: 2.11 / .193', consistency: 'worse', quality: 'worse' },
   'no-pose': { row: 'w/o r_T: 4.77 / .131', consistency: 'worse', quality: 'worse' },
+  // Guided rollouts share their anchor: its reward tells them apart only in the paper's own mode.
+  'paper-no-anchor': { row: 'w/o r_a: 4.34 / .091', consistency: 'worse', quality: 'worse', against: 'paper' },
   'no-anchor': { row: 'w/o r_a: 4.34 / .091', consistency: 'worse', quality: 'worse' },
   'fixed-anchor': { row: 'fixed anchor: 4.54 / .087', consistency: 'worse', quality: 'worse' },
   'steps-4': { row: '6 steps instead of 12: 3.91 / .093', consistency: 'worse', quality: 'worse' },
   'steps-12': { row: '20 steps instead of 12: 5.28 / .078', consistency: 'same', quality: 'same' },
   sfm: { row: 'SfM reward: 0.97 / .201', consistency: 'worse', quality: 'worse' },
-  warp: { row: 'warp reward: 1.41 / .065', consistency: 'better', quality: 'worse' },
+  warp: { row: 'warp reward: 1.41 / .065, blurry', consistency: 'better', quality: 'worse', sharpness: 'worse' },
+  'warp-no-kl': { row: 'warp reward: 1.41 / .065, blurry', consistency: 'better', quality: 'worse', sharpness: 'worse', against: 'no-kl' },
 };
 
 export interface AblationTable {
@@ -51,12 +58,22 @@ export interface AblationTable {
 
 export interface SignRow {
   variant: string;
+  against: string;
   paper: PaperSign;
-  consistency?: Sign;
-  quality?: Sign;
-  /** Both signs are the paper's. */
+  signs: Partial<Record<SignName, Sign>>;
+  /** All signs that the paper names are the paper's. */
   agrees?: boolean;
 }
+
+export type SignName = 'consistency' | 'quality' | 'sharpness';
+
+/** The figure behind a sign, and whether more of it is better. */
+const signFigures: Record<SignName, { figure: string; more: boolean }> = {
+  consistency: { figure: 'warpError', more: false },
+  quality: { figure: 'quality', more: false },
+  sharpness: { figure: 'sharpness', more: true },
+};
+const signNames = Object.keys(signFigures) as SignName[];
 
 /** @param values evaluations of one variant, one per seed */
 export function summarise(values: readonly EvaluationFigures[]): Record<string, SeedFigure> {
@@ -74,35 +91,39 @@ export function summarise(values: readonly EvaluationFigures[]): Record<string, 
 }
 
 /**
- * Whether `variant` differs from `full` in an error (lower is better) by more than one standard error of the
- * difference; with a single seed on a side any difference counts.
+ * Whether `variant` differs from `full` in a figure by more than one standard error of the difference; with a single seed on a side any
+ * difference counts.
+ * @param more whether more of the figure is better; an error is better the lower it is
  */
-export function signOf(variant: SeedFigure | undefined, full: SeedFigure | undefined): Sign | undefined {
+export function signOf(variant: SeedFigure | undefined, full: SeedFigure | undefined, more = false): Sign | undefined {
   if (!variant || !full || !Number.isFinite(variant.mean) || !Number.isFinite(full.mean)) return undefined;
   const difference = variant.mean - full.mean;
   const error = Math.sqrt(variant.std ** 2 / variant.n + full.std ** 2 / full.n);
   if (difference === 0 || Math.abs(difference) <= (Number.isFinite(error) ? error : 0)) return 'same';
-  return difference > 0 ? 'worse' : 'better';
+  return difference > 0 === more ? 'better' : 'worse';
 }
 
-/** Rows of the variants that the paper ablated too, against the one named `full`. */
+/** Rows of the variants that the paper ablated too, each against the one it is compared with. */
 export function compareSigns(rows: readonly AblationRow[]): SignRow[] {
-  const full = rows.find(({ variant }) => variant === 'full');
-  if (!full) return [];
   return rows.flatMap(({ variant, figures }): SignRow[] => {
     const paper = Object.hasOwn(paperSigns, variant) ? paperSigns[variant] : undefined;
-    if (!paper) return [];
-    const consistency = signOf(figures.warpError, full.figures.warpError);
-    const quality = signOf(figures.quality, full.figures.quality);
-    const agrees = consistency && quality ? consistency === paper.consistency && quality === paper.quality : undefined;
-    return [{ variant, paper, consistency, quality, agrees }];
+    const against = rows.find((row) => row.variant === (paper?.against ?? 'full'));
+    if (!paper || !against) return [];
+    const named = signNames.filter((name) => paper[name] !== undefined);
+    const signs: SignRow['signs'] = {};
+    for (const name of named) {
+      const { figure, more } = signFigures[name];
+      signs[name] = signOf(figures[figure], against.figures[figure], more);
+    }
+    const known = named.every((name) => signs[name] !== undefined);
+    return [{ variant, against: against.variant, paper, signs, agrees: known ? named.every((name) => signs[name] === paper[name]) : undefined }];
   });
 }
 
 const signNote =
-  'Signs are those of the variant against full: consistency is the true warp error (the paper: Ph-Loss), quality the error to the nearest ' +
-  'valid edit (the paper: VIEScore). "Same" means within one standard error of the difference over seeds; with one seed any difference counts, ' +
-  'so such a sign is weak.';
+  'Signs are those of a variant against the one beside it: consistency is the true warp error (the paper: Ph-Loss), quality the error to the nearest ' +
+  'valid edit (the paper: VIEScore), sharpness the detail beside the exact edit\'s (the paper: its pictures). "Same" means within one standard error ' +
+  'of the difference over seeds; with one seed any difference counts, so such a sign is weak.';
 
 /** The table as Markdown. */
 export function ablationMarkdown(table: AblationTable): string {
@@ -115,9 +136,10 @@ export function ablationMarkdown(table: AblationTable): string {
     ...rows.map((row) => line([row.variant, seedsOf(row), ...names.map((name) => figureText(row.figures[name])), stoppedText(row)])),
   ];
   if (table.signs.length > 0) {
-    lines.push('', line(['variant', 'paper', 'consistency: paper', 'here', 'quality: paper', 'here', 'agrees']), rule(7));
-    for (const { variant, paper, consistency, quality, agrees } of table.signs)
-      lines.push(line([variant, paper.row, paper.consistency, consistency ?? '–', paper.quality, quality ?? '–', yesNo(agrees)]));
+    const headings = ['variant', 'against', 'paper', ...signNames.flatMap((name) => [`${name}: paper`, 'here']), 'agrees'];
+    lines.push('', line(headings), rule(headings.length));
+    for (const { variant, against, paper, signs, agrees } of table.signs)
+      lines.push(line([variant, against, paper.row, ...signNames.flatMap((name) => [paper[name] ?? '–', signs[name] ?? '–']), yesNo(agrees)]));
     lines.push('', signNote);
   }
   return `${lines.join('\n')}\n`;
@@ -127,7 +149,7 @@ export function ablationMarkdown(table: AblationTable): string {
 export function writeAblationReport(folder: string, table: AblationTable): Promise<string> {
   const { names, rows } = shown(table);
   const right = (text: string): Cell => ({ html: text, kind: 'n' });
-  const signCell = (sign: Sign | undefined, paper: Sign): Cell =>
+  const signCell = (sign: Sign | undefined, paper: Sign | undefined): Cell =>
     sign === undefined ? '–' : { html: sign, kind: sign === paper ? 'good' : 'bad' };
   const body = [
     '<h1>rl3dedit eval</h1>',
@@ -139,14 +161,12 @@ export function writeAblationReport(folder: string, table: AblationTable): Promi
     table.signs.length === 0
       ? ''
       : `<h2>Against the paper</h2>${renderTable(
-          ['variant', 'paper (VIEScore / Ph-Loss)', 'consistency: paper', 'here', 'quality: paper', 'here', 'agrees'],
-          table.signs.map(({ variant, paper, consistency, quality, agrees }) => [
+          ['variant', 'against', 'paper (VIEScore / Ph-Loss)', ...signNames.flatMap((name) => [`${name}: paper`, 'here']), 'agrees'],
+          table.signs.map(({ variant, against, paper, signs, agrees }) => [
             variant,
+            against,
             paper.row,
-            paper.consistency,
-            signCell(consistency, paper.consistency),
-            paper.quality,
-            signCell(quality, paper.quality),
+            ...signNames.flatMap((name) => [paper[name] ?? '–', signCell(signs[name], paper[name])]),
             yesNo(agrees),
           ]),
         )}${renderParagraphs([signNote])}`,

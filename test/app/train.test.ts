@@ -200,13 +200,16 @@ describe('a run', () => {
 
 describe('guards', () => {
   test('stop a run whose pictures lose what they had, with the reason in the log', async () => {
-    const settings = settingsFor({ updates: 30, evaluateEvery: 0, guards: { editStrength: 1, sharpness: 1, diversity: 1, patience: 1 } });
+    const settings = settingsFor({ updates: 30, evaluateEvery: 30, evaluationSamples: 1, guards: { editStrength: 1, sharpness: 1, diversity: 1, patience: 1 } });
     const { result, events, error } = await run(settings);
     expect(error).toBeUndefined();
     expect(result!.stopped).toMatch(/^(editStrength|sharpness|diversity) .* stayed below .* for 1 updates: /);
     expect(result!.updates).toBeLessThan(30);
     expect(events).toContainEqual({ type: 'warning', message: `stopped after update ${result!.updates}: ${result!.stopped}` });
-    expect((await readMetrics(settings.out)).stopped).toBe(result!.stopped);
+    const metrics = await readMetrics(settings.out);
+    expect(metrics.stopped).toBe(result!.stopped);
+    // What it came to is measured too.
+    expect(metrics.evaluations.map(({ update }) => update)).toEqual([0, result!.updates]);
     expect((await checkpoints(settings.out)).at(-1)).toBe(String(result!.updates).padStart(6, '0'));
     expect(existsSync(result!.lora)).toBe(true);
   });

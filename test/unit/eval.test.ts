@@ -6,6 +6,7 @@ import type { EvalResult, TrainApp } from '../../src/app/eval';
 import { resolveEval } from '../../src/config/eval';
 import { signOf, summarise } from '../../src/report/ablation';
 import { appendMetrics } from '../../src/report/metrics-file';
+import type { UpdateMetrics } from '../../src/report/metrics-file';
 
 let folder: string;
 beforeEach(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rl3dedit-eval-'))));
@@ -42,8 +43,8 @@ it.each([
 
 it('accepts the shipped ablation file', () => {
   const { runs } = resolveEval(path.resolve(__dirname, '../../bench/ablations/tiny.yaml'));
-  expect([...new Set(runs.map(({ variant }) => variant))]).toEqual(['full', 'no-confidence', 'no-pose', 'no-anchor', 'fixed-anchor', 'steps-4', 'steps-12', 'sfm', 'warp', 'shuffled']);
-  for (const { settings } of runs) expect(settings).toMatchObject({ views: 3, group: 8, anchorGuided: true });
+  expect([...new Set(runs.map(({ variant }) => variant))]).toEqual(['full', 'no-confidence', 'no-pose', 'no-anchor', 'fixed-anchor', 'steps-4', 'steps-12', 'sfm', 'warp', 'no-kl', 'warp-no-kl', 'shuffled', 'paper', 'paper-no-anchor']);
+  for (const { variant, settings } of runs) expect(settings).toMatchObject({ views: 3, group: 8, anchorGuided: !variant.startsWith('paper') });
 });
 
 /** Trains in no time: the warp error depends on variant and seed. */
@@ -78,9 +79,25 @@ it('compares the variants, keeps finished runs and resumes the others', async ()
   expect(rows.map(({ figures }) => figures.warpError.mean)).toEqual([expect.closeTo(0.0415, 12), expect.closeTo(0.0815, 12)]);
   expect(rows[0].figures.warpError.std).toBeCloseTo(Math.SQRT1_2 * 0.001, 12);
   expect(base?.figures.warpError).toMatchObject({ mean: 0.1, n: 2 });
-  expect(signs).toEqual([expect.objectContaining({ variant: 'no-pose', consistency: 'worse', quality: 'same', agrees: false })]);
+  expect(signs).toEqual([expect.objectContaining({ variant: 'no-pose', against: 'full', signs: { consistency: 'worse', quality: 'same' }, agrees: false })]);
   expect(fs.readdirSync(path.join(folder, 'runs')).sort()).toEqual(['full', 'no-pose', 'report.html', 'table.json', 'table.md']);
   expect(fs.readFileSync(path.join(folder, 'runs/table.md'), 'utf8')).toContain('| full | 2 | 0.0415 ± 7.1e−4 |');
+});
+
+it('keeps no stale figures of a run that a guard stopped without numbers', async () => {
+  const broken: TrainApp = async function* (settings) {
+    fs.mkdirSync(settings.out, { recursive: true });
+    yield { type: 'stage', name: 'train', index: 0, count: 1 };
+    await appendMetrics(settings.out, { update: 0, evaluation: { warpError: 0.1 } });
+    await appendMetrics(settings.out, { update: 4, seconds: 1 } as UpdateMetrics);
+    if (settings.seed === 2) await appendMetrics(settings.out, { update: 4, stopped: 'no numbers' });
+    return {};
+  };
+  const file = (seed: number): string => config(fs.readFileSync(good(), 'utf8').replace('[1, 2]', `[${seed}]`));
+  const { rows, base } = await run(broken, file(2));
+  expect(rows[0]).toMatchObject({ figures: {}, stopped: { 2: 'no numbers' } });
+  expect(base?.figures.warpError.mean).toBe(0.1);
+  await expect(run(broken, file(1))).rejects.toThrow('the run has no evaluation after its last update');
 });
 
 it('refuses to mix runs made with other settings', async () => {
@@ -94,4 +111,5 @@ it('judges a difference by its standard error', () => {
   expect(signOf(of(2, 4), of(1, 3))).toBe('same');
   expect(signOf(of(4, 4.1), of(1, 1.1))).toBe('worse');
   expect(signOf(of(1), of(2))).toBe('better');
+  expect(signOf(of(1), of(2), true)).toBe('worse');
 });

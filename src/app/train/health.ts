@@ -62,7 +62,8 @@ function deviation(pictures: readonly Float32Array[]): number {
 
 /** What the guards remember; part of a checkpoint. */
 export interface GuardState {
-  first?: EditHealth;
+  /** Mean figures of the first updates, as many as `patience`: single updates differ by the scenes they show. */
+  start?: { health: EditHealth; updates: number };
   strikes: Record<string, number>;
 }
 
@@ -71,15 +72,14 @@ export function guard(state: GuardState, health: EditHealth & { loss: number; gr
   for (const [name, value] of Object.entries(health)) {
     if (!Number.isFinite(value)) return `${name} is ${value}: the run has no numbers any more; lower optimizer.learningRate or noiseLevel`;
   }
-  const { editStrength, sharpness, diversity } = health;
-  state.first ??= { editStrength, sharpness, diversity };
-  const checks = [
-    ['editStrength', 'the policy has stopped editing; give the anchor reward more weight'],
-    ['sharpness', 'the pictures blur; raise kl or lower optimizer.learningRate'],
-    ['diversity', 'all rollouts look the same (mode collapse); raise kl, or train anchor-guided'],
-  ] as const;
-  for (const [name, advice] of checks) {
-    const least = limits[name] * state.first[name];
+  const start = (state.start ??= { health: { editStrength: 0, sharpness: 0, diversity: 0 }, updates: 0 });
+  if (start.updates < limits.patience) {
+    start.updates += 1;
+    for (const { name } of checks) start.health[name] += (health[name] - start.health[name]) / start.updates;
+    return undefined;
+  }
+  for (const { name, advice } of checks) {
+    const least = limits[name] * start.health[name];
     state.strikes[name] = health[name] < least ? (state.strikes[name] ?? 0) + 1 : 0;
     if (state.strikes[name] >= limits.patience) {
       return `${name} ${health[name].toPrecision(3)} stayed below ${least.toPrecision(3)} for ${limits.patience} updates: ${advice}`;
@@ -87,3 +87,9 @@ export function guard(state: GuardState, health: EditHealth & { loss: number; gr
   }
   return undefined;
 }
+
+const checks = [
+  { name: 'editStrength', advice: 'the policy has stopped editing; give the anchor reward more weight' },
+  { name: 'sharpness', advice: 'the pictures blur; raise kl or lower optimizer.learningRate' },
+  { name: 'diversity', advice: 'all rollouts look the same (mode collapse); raise kl, or train anchor-guided' },
+] as const;
