@@ -1,5 +1,5 @@
 /** Where an edit changed pictures, which Gaussians show it, and what is put where it added something. */
-import { project } from '../../src/scene/cameras';
+import { cameraCentre, project, unproject } from '../../src/scene/cameras';
 import { createCloud } from '../../src/scene/gaussians/cloud';
 import type { GaussianCloud } from '../../src/scene/gaussians/cloud';
 import { editMasks, liftMasks, spread } from '../../src/scene/gaussians/edit-mask';
@@ -7,6 +7,7 @@ import { psnr } from '../../src/scene/gaussians/evaluate';
 import { Gaussians, joinClouds } from '../../src/scene/gaussians/gaussians';
 import { seedCloud, unhidden } from '../../src/scene/gaussians/seeds';
 import type { EditedSurface } from '../../src/scene/gaussians/seeds';
+import { rotationOf } from '../../src/scene/quaternion';
 import type { Image } from '../../src/scene/image';
 import { Device } from '../../src/tensor/device';
 import { ball, copyOf, orbitCamera, orbitCameras, seen, tensorsOf, viewsOf } from './splat-scenes';
@@ -114,22 +115,22 @@ describe('seeds', () => {
     const shown = await seen(device, right, newCameras);
     const there = (v: number): Float32Array => shown[v].depth;
     const [without, having] = [await psnrOf(left, both, there), await psnrOf(joinClouds(left, seeds), both, there)];
-    // 7.5 and 21.4 dB on the object.
+    // 7.5 and 18.9 dB on the object, which is small here: a pixel at its edge is an eighth of it.
     expect(without).toBeLessThan(8);
-    expect(having).toBeGreaterThan(21);
+    expect(having).toBeGreaterThan(18.5);
     expect([seeds.shDegree, seeds.shRest.every((value) => value === 0)]).toEqual([1, true]);
     for (let i = 0; i < seeds.count; i++) {
       const off = Math.hypot(...[0.6, 0.6, 0].map((x, k) => seeds.means[3 * i + k] - x));
       expect(off).toBeGreaterThan(0.2);
-      expect(off).toBeLessThan(0.75);
+      expect(off).toBeLessThan(0.85);
     }
     expect(new Set(Array.from({ length: seeds.count }, (_, i) => [...seeds.means.subarray(3 * i, 3 * i + 3)].join())).size).toBe(seeds.count);
   });
 
-  test('are one per pixel inside the silhouette, of its colour and width', async () => {
+  test('are one per pixel, of its colour and width, flat on the surface', async () => {
     const [view] = await surfaces(left, both);
-    const inside = spread(view.mask.map((m, i) => (m > 0 && view.depth[i] > 0 ? 1 : 0)), size, size, 1, Math.min);
-    const count = inside.reduce((sum, m) => sum + m, 0);
+    const shown = view.mask.map((m, i) => (m > 0 && view.depth[i] > 0 ? 1 : 0));
+    const count = shown.reduce((sum, m) => sum + m, 0);
     const seeds = seedCloud([view], 0);
     // Neighbouring pixels whose cells coincide share a seed.
     expect(seeds.count).toBeLessThanOrEqual(count);
@@ -137,11 +138,42 @@ describe('seeds', () => {
     for (let i = 0; i < seeds.count; i++) {
       const { u, v, z } = project(view.camera, [seeds.means[3 * i], seeds.means[3 * i + 1], seeds.means[3 * i + 2]]);
       const pixel = Math.floor(v) * size + Math.floor(u);
-      expect(inside[pixel]).toBe(1);
+      expect(shown[pixel]).toBe(1);
       expect(u - Math.floor(u)).toBeCloseTo(0.5, 4);
       expect(z).toBeCloseTo(view.depth[pixel], 5);
-      expect(Math.exp(seeds.logScales[3 * i])).toBeCloseTo((0.75 * z) / view.camera.fx, 6);
+      const [along, across, through] = [...seeds.logScales.subarray(3 * i, 3 * i + 3)].map((value) => Math.exp(value) / ((0.75 * z) / view.camera.fx));
+      expect(across).toBeCloseTo(1, 5);
+      expect(through).toBeCloseTo(0.3, 5);
+      expect(along).toBeGreaterThan(1 - 1e-6);
+      expect(along).toBeLessThan(3 + 1e-5);
       for (let c = 0; c < 3; c++) expect(0.5 + 0.28209479177387814 * seeds.sh0[3 * i + c]).toBeCloseTo(view.after.data[c * pixels + pixel], 5);
+    }
+  });
+
+  test('lie in the plane of what they show, drawn out by its slant', () => {
+    const camera = orbitCamera(10, size, 20);
+    const eye = cameraCentre(camera);
+    // A plane through the origin, seen at 60 degrees.
+    const toEye = eye.map((x) => x / Math.hypot(...eye));
+    const side = [-toEye[1], toEye[0], 0].map((x) => x / Math.hypot(toEye[0], toEye[1]));
+    const normal = toEye.map((x, k) => 0.5 * x + Math.sqrt(0.75) * side[k]);
+    const along = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, k) => sum + x * b[k], 0);
+    const depth = new Float32Array(pixels).map((_, i) => {
+      const ray = unproject(camera, (i % size) + 0.5, Math.floor(i / size) + 0.5, 1).map((x, k) => x - eye[k]);
+      return -along(eye, normal) / along(ray, normal);
+    });
+    const mask = new Float32Array(pixels).map((_, i) => (Math.abs((i % size) - 16) < 5 && Math.abs(Math.floor(i / size) - 16) < 5 ? 1 : 0));
+    const after = { width: size, height: size, data: new Float32Array(3 * pixels).fill(0.5) };
+    const seeds = seedCloud([{ after, camera, mask, depth, sourceDepth: new Float32Array(pixels) }], 0);
+    expect(seeds.count).toBeGreaterThan(50);
+    for (let i = 0; i < seeds.count; i++) {
+      const r = rotationOf([...seeds.quats.subarray(4 * i, 4 * i + 4)]);
+      expect(along([r[2], r[5], r[8]], normal)).toBeCloseTo(1, 4);
+      const look = eye.map((x, k) => x - seeds.means[3 * i + k]);
+      const cosine = along(look, normal) / Math.hypot(...look);
+      expect(Math.exp(seeds.logScales[3 * i] - seeds.logScales[3 * i + 1])).toBeCloseTo(1 / cosine, 3);
+      // The long axis lies in the plane of the eye and the normal.
+      expect(Math.abs(along([r[1], r[4], r[7]], look))).toBeLessThan(1e-4);
     }
   });
 

@@ -16,6 +16,7 @@ import { SplatOptimizer } from './optimizer';
 import type { Rates, RowScales } from './optimizer';
 import { rasterize } from './rasterize';
 import type { FitRecipe } from './recipe';
+import { halved, halvedBackward, twiceAsFine } from './two-scales';
 
 /** A picture to be reached. */
 export interface FitView {
@@ -77,11 +78,13 @@ export async function* fit(gaussians: Gaussians, views: readonly FitView[], reci
       const degree = recipe.degreeEvery > 0 ? Math.min(gaussians.shDegree, Math.floor(t / recipe.degreeEvery)) : gaussians.shDegree;
       const rates = ratesAt(recipe, t, extent);
       {
-        using rendering = await rasterize(gaussians, camera, { background: recipe.background, degree });
+        const fine = recipe.twoScales === true && t % 2 === 1;
+        using rendering = await rasterize(gaussians, fine ? twiceAsFine(camera) : camera, { background: recipe.background, degree });
         scope(() => {
-          const { terms, gradient } = photometricLoss(rendering.image, targets[v].image, targets[v].mask, recipe.ssimWeight);
+          const image = fine ? halved(rendering.image) : rendering.image;
+          const { terms, gradient } = photometricLoss(image, targets[v].image, targets[v].mask, recipe.ssimWeight);
           reports.push(unscoped(() => affine(terms, 1, 0)));
-          const d = rendering.backward({ image: gradient });
+          const d = rendering.backward({ image: fine ? halvedBackward(gradient) : gradient });
           regularise(gaussians.parameters, d.parameters, recipe, anchor);
           optimizer.step(gaussians.parameters, d.parameters, rates);
           statistics?.add(rendering, d.projected, camera.width, camera.height);

@@ -59,6 +59,11 @@ export interface FitRecipe {
    * one may shrink to. What shrinks below the pixels it was seen at leaves holes in nearer views (Yu et al. 2024, Mip-Splatting, section 5).
    */
   sizes?: { largest: number; shrink: number };
+  /**
+   * Every second step renders at twice the resolution and compares the mean of its 2×2 pixels. A splat is drawn at least about a pixel wide:
+   * fitted at one resolution, it is too thin and too bright in views from nearer by (Yu et al. 2024, Mip-Splatting, section 4).
+   */
+  twoScales?: boolean;
   background: readonly [number, number, number];
 }
 

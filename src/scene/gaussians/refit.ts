@@ -80,15 +80,16 @@ const appearance: FitRecipe = {
   background: [0, 0, 0],
 };
 
-/** Everything may move, old Gaussians at a fraction of the rates of new ones and tied to where they were. */
+/** Everything may move: new Gaussians, which lie on their surface already, less than those of a fit from nothing, old ones hardly. */
 const geometry: FitRecipe = {
   ...appearance,
   iterations: 800,
-  rates: { means: 1.6e-4, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 0.01, shRest: 0 },
+  rates: { means: 4.8e-5, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 0.01, shRest: 0 },
   decay: { sh0: 0.2, means: 0.1 },
-  sizes: { largest: 0.1, shrink: 0.8 },
+  sizes: { largest: 0.1, shrink: 0.4 },
+  twoScales: true,
 };
-const oldRates = { means: 0.1, quats: 0.2, logScales: 0.2, opacityLogits: 0.2, sh0: 1 } as const;
+const oldRates = { means: 0.33, quats: 0.2, logScales: 0.2, opacityLogits: 0.2, sh0: 1 } as const;
 
 interface Start {
   cloud: GaussianCloud;
