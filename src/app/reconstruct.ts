@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { ConfigError, SceneError } from '../binding/errors';
 import type { ReconstructSettings } from '../config/reconstruct';
 import { loadScene, loadView } from '../scene';
-import type { Scene } from '../scene';
+import type { Scene, ScenePoints } from '../scene';
 import { evaluateViews, meanFigures } from '../scene/gaussians/evaluate';
 import type { ViewFigures } from '../scene/gaussians/evaluate';
 import { fit } from '../scene/gaussians/fit';
@@ -17,6 +17,7 @@ import { throwIfAborted } from '../scene/image';
 import { Rng } from '../scene/procedural/rng';
 import type { Device } from '../tensor/device';
 import type { AppContext, AppEvent } from './events';
+import { loadEditor } from './model';
 import { onDevice } from './on-device';
 import { OutputFolder } from './output-folder';
 import { verifierPoints } from './reconstruct/verifier-points';
@@ -161,8 +162,17 @@ async function* start(
   if (from === 'random') {
     return cloudAtRandom(views.map(({ camera }) => camera), { count: Math.max(1, Math.round(cap / 2)), shDegree, rng });
   }
-  const points = from === 'verifier' ? await verifierPoints(device, views, { ...settings, signal }) : scene.points;
+  const points = from === 'verifier' ? await pointsSeen(device, views, settings, signal) : scene.points;
   return cloudFromPoints(points ?? { count: 0, positions: new Float32Array() }, { shDegree, most: cap, rng });
+}
+
+async function pointsSeen(
+  device: Device, views: readonly FitView[], { model, verifier: file }: ReconstructSettings, signal: AbortSignal,
+): Promise<ScenePoints> {
+  using editor = await loadEditor(model, device, { verifier: file, signal });
+  const verifier = await editor.verifier();
+  if (!verifier) throw new ConfigError(`init: model ${editor.name} has no verifier; give one with --verifier`);
+  return verifierPoints(verifier, views, signal);
 }
 
 function summaryOf(out: string, { gaussians, heldOut, views, seconds }: ReconstructRecord): string[] {

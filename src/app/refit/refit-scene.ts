@@ -1,5 +1,6 @@
 /** From edited views to an edited splat scene: what the stage of an edit and `rl3dedit refit` share. */
 import { performance } from 'node:perf_hooks';
+import { ConfigError } from '../../binding/errors';
 import { photometricLoss } from '../../rewards';
 import type { Image, Scene } from '../../scene';
 import type { Camera } from '../../scene';
@@ -154,12 +155,13 @@ async function choosePreset(
 }
 
 /** As the paper: from points, on the edited views alone. */
-async function* fromScratch({ device, scene, cameras, before, after, settings, signal }: RefitInput): AsyncGenerator<AppEvent, Unfinished> {
+async function* fromScratch({ device, scene, cameras, before, after, verifier, settings, signal }: RefitInput): AsyncGenerator<AppEvent, Unfinished> {
   const views = cameras.map((camera, v) => ({ image: after[v], camera }));
   const { width, height } = after[0];
   const cap = usualCap(width, height);
   const iterations = settings.refitIterations ?? scratchIterations;
-  const points = scene.points && scene.points.count > 0 ? scene.points : await verifierPoints(device, views, { model: 'tiny', signal });
+  const points = scene.points && scene.points.count > 0 ? scene.points : verifier && (await verifierPoints(verifier, views, signal));
+  if (!points) throw new ConfigError('refit: scratch starts from points: the scene has none and the model no verifier; give one with --verifier');
   const start = cloudFromPoints(points, { shDegree: scratchDegree, most: cap, rng: new Rng(settings.seed, startStream) });
   using gaussians = Gaussians.fromCloud(device, start);
   const background = backgroundColours[settings.background];
