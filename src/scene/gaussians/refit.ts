@@ -139,9 +139,10 @@ export async function* refit(
 
   using gaussians = Gaussians.fromCloud(device, all.cloud);
   if (best.iteration > 0) {
-    for await (const { iteration } of fit(gaussians, all.targets, recipe, { ...options, extent, rowScales: all.rowScales, reportEvery: checkEvery })) {
+    // Its rates fall to their end too: a longer schedule cut off would stop where steps are still large.
+    const chosen = { ...recipe, iterations: best.iteration };
+    for await (const { iteration } of fit(gaussians, all.targets, chosen, { ...options, extent, rowScales: all.rowScales, reportEvery: checkEvery })) {
       yield { step: done + iteration, steps };
-      if (iteration >= best.iteration) break;
     }
   }
   const figures = await evaluateViews(gaussians, all.targets);
