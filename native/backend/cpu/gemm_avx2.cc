@@ -7,13 +7,7 @@
 
 #include <immintrin.h>
 
-// Only code below is compiled for the target; headers above are not (see gemm_avx512.cc).
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+#include "native/backend/cpu/target_avx2.inl"
 
 namespace rl::cpu {
 namespace {
@@ -168,10 +162,6 @@ const GemmKernels& gemm_kernels_avx2() { return kKernels; }
 
 }  // namespace rl::cpu
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__

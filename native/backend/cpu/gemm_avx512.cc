@@ -210,10 +210,6 @@ const GemmKernels& gemm_kernels_avx512_bf16() { return kWithBf16; }
 
 }  // namespace rl::cpu
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__

@@ -3,14 +3,7 @@
 
 #if defined(__x86_64__)
 
-// Only code below is compiled for the target; headers above are not, so no inline function of theirs can leak into
-// the rest of the program with instructions it may lack.
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+#include "native/backend/cpu/target_avx2.inl"
 
 namespace rl::cpu {
 namespace {
@@ -24,10 +17,6 @@ const VecKernels& vec_kernels_avx2() { return kKernels; }
 
 }  // namespace rl::cpu
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__

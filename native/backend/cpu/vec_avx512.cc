@@ -7,14 +7,7 @@
 
 #define RL_VEC_AVX512  // masked loads and stores for the last lanes
 
-// Only code below is compiled for the target; headers above are not, so no inline function of theirs can leak into
-// the rest of the program with instructions it may lack.
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")
-#endif
+#include "native/backend/cpu/target_avx512.inl"
 
 namespace rl::cpu {
 namespace {
@@ -28,10 +21,6 @@ const VecKernels& vec_kernels_avx512() { return kKernels; }
 
 }  // namespace rl::cpu
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__

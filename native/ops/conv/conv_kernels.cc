@@ -14,12 +14,7 @@ const ConvKernels& kernels() { return kKernels; }
 
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+#include "native/backend/cpu/target_avx2.inl"
 namespace rl::cpu::conv_avx2 {
 namespace {
 constexpr int kLanes = 8, kRows = 4;
@@ -27,14 +22,8 @@ constexpr int kLanes = 8, kRows = 4;
 }  // namespace
 const ConvKernels& kernels() { return kKernels; }
 }  // namespace rl::cpu::conv_avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")
-#endif
+#include "native/backend/cpu/target_end.inl"
+#include "native/backend/cpu/target_avx512.inl"
 namespace rl::cpu::conv_avx512 {
 namespace {
 constexpr int kLanes = 16, kRows = 8;
@@ -42,11 +31,7 @@ constexpr int kLanes = 16, kRows = 8;
 }  // namespace
 const ConvKernels& kernels() { return kKernels; }
 }  // namespace rl::cpu::conv_avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__
 

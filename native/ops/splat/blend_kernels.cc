@@ -19,12 +19,7 @@ const BlendKernels& kernels() { return kKernels; }
 
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+#include "native/backend/cpu/target_avx2.inl"
 #define RL_BLEND_AVX2
 namespace rl::cpu::blend_avx2 {
 namespace {
@@ -34,14 +29,8 @@ constexpr int kLanes = 8;
 const BlendKernels& kernels() { return kKernels; }
 }  // namespace rl::cpu::blend_avx2
 #undef RL_BLEND_AVX2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")
-#endif
+#include "native/backend/cpu/target_end.inl"
+#include "native/backend/cpu/target_avx512.inl"
 #define RL_BLEND_AVX512
 namespace rl::cpu::blend_avx512 {
 namespace {
@@ -51,11 +40,7 @@ constexpr int kLanes = 16;
 const BlendKernels& kernels() { return kKernels; }
 }  // namespace rl::cpu::blend_avx512
 #undef RL_BLEND_AVX512
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "native/backend/cpu/target_end.inl"
 
 #endif  // __x86_64__
 

@@ -97,6 +97,12 @@ void for_each_tile(const char* op, const PairArgs& a, const Body& body) {
   });
 }
 
+// The pairs of Gaussian i are offsets[i] .. offsets[i + 1] of all.
+inline void check_range(const char* op, const int32_t* offsets, int64_t i, int64_t pairs) {
+  RL_CHECK(offsets[i] >= 0 && offsets[i] <= offsets[i + 1] && offsets[i + 1] <= pairs, code::kShape, op, ": offsets[", i,
+           "] = ", offsets[i], "..", offsets[i + 1], " does not fit ", pairs, " pairs");
+}
+
 inline void check_slots(const char* op, const cpu::TileList& list, const int32_t* slots, int64_t pairs) {
   for (int64_t p = list.begin; p < list.end; ++p)
     RL_CHECK(slots[p] >= 0 && slots[p] < pairs, code::kShape, op, ": slots[", p, "] = ", slots[p],

@@ -11,9 +11,7 @@ constexpr const char* kOp = "splat_lift";
 
 void sum_rows(const SplatLiftArgs& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
-    RL_CHECK(a.offsets[i] >= 0 && a.offsets[i] <= a.offsets[i + 1] && a.offsets[i + 1] <= a.pairs.pairs, code::kShape,
-             kOp,
-             ": offsets[", i, "] = ", a.offsets[i], "..", a.offsets[i + 1], " does not fit ", a.pairs.pairs, " pairs");
+    check_range(kOp, a.offsets, i, a.pairs.pairs);
     float masked = 0, all = 0;
     for (int64_t p = a.offsets[i]; p < a.offsets[i + 1]; ++p) {
       masked += a.sums[2 * p];
