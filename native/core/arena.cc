@@ -15,7 +15,7 @@ size_t Arena::size_class(size_t bytes) {
 
 void* Arena::allocate(size_t bytes) {
   const size_t size = size_class(bytes);
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   void* data = nullptr;
   auto found = free_.find(size);
   if (found != free_.end() && !found->second.empty()) {
@@ -26,6 +26,12 @@ void* Arena::allocate(size_t bytes) {
     data = system_.allocate(size);
     if (data == nullptr && stats_.cached > 0) {
       trim_locked();
+      if (system_.settle) {
+        // Commands on their way may themselves let go of blocks.
+        lock.unlock();
+        system_.settle();
+        lock.lock();
+      }
       data = system_.allocate(size);
     }
     if (data == nullptr) {

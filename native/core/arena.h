@@ -23,9 +23,10 @@ class Arena {
  public:
   struct System {
     std::function<void*(size_t)> allocate;       // null when there is no memory
-    std::function<void(void*, size_t)> release;
+    std::function<void(void*, size_t)> release;  // may take effect later, behind commands that still use the block
     std::function<size_t()> free_bytes;          // what the system could still give
     std::string what;                            // "memory", "GPU memory"
+    std::function<void()> settle = nullptr;      // waits until every release so far took effect; null: they do at once
   };
 
   explicit Arena(System system) : system_(std::move(system)) {}

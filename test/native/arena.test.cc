@@ -2,7 +2,10 @@
 #include "native/core/arena.h"
 
 #include <cstdlib>
+#include <cstring>
+#include <future>
 #include <set>
+#include <vector>
 
 #include "native/core/tensor.h"
 #include "test/native/harness.h"
@@ -182,6 +185,44 @@ TEST_CASE("memory lives as long as its last view") {
   CHECK(device->memory().blocks == 0 && device->memory().cached == 256);
   device->trim();
   CHECK(device->memory().cached == 0);
+}
+
+TEST_CASE("trim frees behind the commands that still use a block") {
+  auto device = make_device("cpu");
+  std::promise<void> gate;
+  auto opened = gate.get_future().share();
+  constexpr int64_t kMiB = 1 << 20;
+  {
+    // Large enough to be a mapping of its own: freed too early, the write below ends the process.
+    const Tensor block = Tensor::empty(*device, {64 * kMiB}, DType::f32);
+    device->enqueue("slow", [opened, data = static_cast<char*>(block.data()), bytes = block.bytes()] {
+      opened.wait();
+      std::memset(data, 1, bytes);
+    });
+  }
+  device->trim();
+  CHECK(device->memory().cached == 0);
+  gate.set_value();
+  device->wait();
+}
+
+TEST_CASE("where memory is short, blocks that are freed later are waited for") {
+  std::vector<void*> leaving;
+  size_t given = 0;
+  int settled = 0;
+  Arena arena{{[&](size_t bytes) { return given + bytes > 1024 ? nullptr : (given += bytes, std::malloc(bytes)); },
+               [&](void* data, size_t) { leaving.push_back(data); }, [] { return size_t{0}; }, "memory",
+               [&] {
+                 ++settled;
+                 for (void* data : leaving) std::free(data), given = 0;
+                 leaving.clear();
+               }}};
+  arena.release(arena.allocate(1024), 1024);
+  void* other = arena.allocate(512);
+  CHECK(other != nullptr && settled == 1 && leaving.empty());
+  arena.release(other, 512);
+  arena.trim();
+  for (void* data : leaving) std::free(data);
 }
 
 TEST_CASE("the null device counts memory and runs nothing") {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <limits>
 #include <vector>
 
@@ -52,19 +53,32 @@ size_t free_host_bytes() {
 }
 
 CpuDevice::CpuDevice() : Device(DeviceKind::cpu, 0, "cpu") {
-  arena_ = std::make_unique<Arena>(Arena::System{allocate_host, [](void* data, size_t) { std::free(data); },
-                                                 free_host_bytes, "memory"});
+  // A block whose last handle is gone may still be read or written by queued commands: it is freed behind them.
+  const auto release = [this](void* data, size_t) {
+    if (queue_) {
+      queue_->enqueue_always([data] { std::free(data); });
+    } else {
+      std::free(data);
+    }
+  };
+  const auto settle = [this] {
+    auto reached = std::make_shared<std::promise<void>>();
+    queue_->enqueue_always([reached] { reached->set_value(); });
+    reached->get_future().wait();
+  };
+  arena_ = std::make_unique<Arena>(Arena::System{allocate_host, release, free_host_bytes, "memory", settle});
 }
 
 CpuDevice::~CpuDevice() {
   queue_.reset();  // first: its thread holds workspaces of the kernels
-  trim();
+  arena_.reset();
+  ::malloc_trim(0);
 }
 
 void CpuDevice::trim() {
   Device::trim();
   // What the arena gave back stays in malloc's pools otherwise, and a process that edits again and again would grow.
-  ::malloc_trim(0);
+  enqueue_always([] { ::malloc_trim(0); });
 }
 
 void CpuDevice::upload(void* destination, const void* host, size_t bytes) {
