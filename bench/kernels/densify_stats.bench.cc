@@ -5,16 +5,13 @@
 using namespace rl;
 
 int main(int argc, char** argv) {
-  return bench::run(argc, argv, [](bench::Bench& b) {
-    if (b.dtype() != DType::f32) return;
-    for (const bench::SplatScene& scene : bench::splat_scenes()) {
-      const double count = static_cast<double>(scene.count);
-      b.time("densify_stats", scene.name, {scene.count, 12}, {32 * count, 7 * count}, [&] {
-        return [rows = bench::splat_rows(b, scene), d = b.normal({scene.count, 10}), sums = b.constant({scene.count}, 0, DType::f32),
-                visits = b.constant({scene.count}, 0, DType::f32), side = scene.side] {
-          densify_stats(rows, d, sums, visits, side, side);
-        };
-      });
-    }
+  return bench::run_on_scenes(argc, argv, [](bench::Bench& b, const bench::SplatScene& scene) {
+    const double count = static_cast<double>(scene.count);
+    b.time("densify_stats", scene.name, {scene.count, 12}, {32 * count, 7 * count}, [&] {
+      return [rows = bench::splat_rows(b, scene), d = b.normal({scene.count, 10}), sums = b.constant({scene.count}, 0, DType::f32),
+              visits = b.constant({scene.count}, 0, DType::f32), side = scene.side] {
+        densify_stats(rows, d, sums, visits, side, side);
+      };
+    });
   });
 }

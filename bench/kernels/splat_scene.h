@@ -14,7 +14,15 @@ struct SplatScene {
   int64_t side, count;
 };
 
-inline std::vector<SplatScene> splat_scenes() { return {{"128 px, 20k", 128, 20000}, {"512 px, 200k", 512, 200000}}; }
+// A bench's main: body(bench, scene) on a small and a large scene.
+template <class Body>
+int run_on_scenes(int argc, char** argv, const Body& body) {
+  return run(argc, argv, [&](Bench& b) {
+    if (b.dtype() != DType::f32) return;
+    for (const SplatScene& scene : {SplatScene{"128 px, 20k", 128, 20000}, SplatScene{"512 px, 200k", 512, 200000}})
+      body(b, scene);
+  });
+}
 
 inline Tensor splat_rows(Bench& b, const SplatScene& scene) {
   uint64_t state = 1;

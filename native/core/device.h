@@ -44,7 +44,7 @@ class Device : public std::enable_shared_from_this<Device> {
   // Throws ERR_OUT_OF_MEMORY naming requested and free bytes.
   std::shared_ptr<Buffer> allocate(size_t bytes);
   ArenaStats memory() const { return arena_->stats(); }
-  // Gives cached memory back to the system.
+  // Gives cached memory back to the system, once the commands that may still use it have run.
   virtual void trim() { arena_->trim(); }
 
   // Runs `work` after everything enqueued before it. An exception is kept and thrown by the next wait; commands after
