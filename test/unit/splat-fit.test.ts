@@ -127,6 +127,21 @@ describe('what a recipe holds back', () => {
     expect(psnr(views[0].image, spoiled(1)[0].image)).toBeLessThan(20);
   });
 
+  test('a view of more weight is met better than one that contradicts it', async () => {
+    const toned = (value: number, weight: number): FitView => ({ ...views[0], image: { ...views[0].image, data: views[0].image.data.map((x) => x * value) }, weight });
+    const favouring = async (dark: number, bright: number): Promise<number> => {
+      const contradicting = [toned(0.5, dark), toned(1, bright)];
+      const { cloud } = await fitted(start, contradicting, fixedRecipe(60));
+      const [toDark, toBright] = [await psnrOf(cloud, [contradicting[0]]), await psnrOf(cloud, [contradicting[1]])];
+      return toDark - toBright;
+    };
+    const [one, equal, other] = [await favouring(3, 1), await favouring(1, 1), await favouring(1, 3)];
+    // 13.8, -1.4 and -17.0 dB.
+    expect(one).toBeGreaterThan(10);
+    expect(Math.abs(equal)).toBeLessThan(4);
+    expect(other).toBeLessThan(-12);
+  });
+
   test('axes do not grow beyond the largest, and those that were longer stay', async () => {
     const from = copyOf(start);
     from.logScales.set([Math.log(0.9), Math.log(0.02), Math.log(0.5)]);

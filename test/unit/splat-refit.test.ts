@@ -111,17 +111,33 @@ describe('appearance', () => {
   });
 
   test('views that disagree are followed only as long as new ones gain', async () => {
+    // Each its own brightness from left to right, which no colour of the scene explains in two views.
     const random = randomOf(4);
-    const views = (await editOf(both, recoloured)).map((view) => ({
-      ...view, depth: undefined, after: { ...view.after, data: view.after.data.map((value) => value + 0.6 * random() - 0.3) },
-    }));
-    const options = { preset: 'geometry', folds: 3 } as const;
-    const result = await run(both, views, { ...options, iterations: 250 });
+    const views = (await editOf(both, recoloured)).map((view) => {
+      const slope = 1.2 * random() - 0.6;
+      return { ...view, after: { ...view.after, data: view.after.data.map((value, i) => value * (1 + slope * ((i % size) / size - 0.5))) } };
+    });
+    const result = await run(both, views, { folds: 3, iterations: 250 });
     const best = result.leaveOneOut.reduce((a, b) => (b.psnr > a.psnr ? b : a)).iteration;
     expect(best).toBeGreaterThan(0);
     expect(best).toBeLessThan(250);
     expect(result.iterations).toBe(best);
     expect(result.steps.at(-1)).toBe(3 * 250 + best);
+  });
+
+  test('a curve that noise of the views has flattened is no reason to stop a fit of the shape', async () => {
+    const random = randomOf(4);
+    const views = (await editOf(both, recoloured)).map((view) => ({
+      ...view, depth: undefined, after: { ...view.after, data: view.after.data.map((value) => value + 0.6 * random() - 0.3) },
+    }));
+    const result = await run(both, views, { preset: 'geometry', folds: 3, iterations: 250 });
+    const highest = result.leaveOneOut.reduce((a, b) => (b.psnr > a.psnr ? b : a));
+    expect(highest.iteration).toBeLessThan(100);
+    expect(highest.psnr - result.leaveOneOut.at(-1)!.psnr).toBeLessThan(0.1);
+    expect(result.iterations).toBe(250);
+    // New views, which have no noise: 21.7 and 27.2 dB.
+    const short = await run(both, views, { preset: 'geometry', iterations: highest.iteration });
+    expect(await psnrOf(result.cloud, recoloured)).toBeGreaterThan((await psnrOf(short.cloud, recoloured)) + 5);
   });
 
   test('the same seed gives the same bits, another one others', async () => {
@@ -154,10 +170,10 @@ describe('geometry', () => {
     const rest = await psnrOf(result.cloud, truth, elsewhere);
     expect(result.preset).toBe('geometry');
     expect(result.cloud.count).toBe(61 + result.seeds);
-    // On the object 9.9 and 24.8 dB, elsewhere 40.9.
+    // On the object 9.9 and 25.9 dB, elsewhere 43.5.
     expect(before).toBeLessThan(11);
-    expect(after).toBeGreaterThan(24.3);
-    expect(rest).toBeGreaterThan(39);
+    expect(after).toBeGreaterThan(25.4);
+    expect(rest).toBeGreaterThan(42);
     // The object stands before the sky, which may move a little; its size is not cut to that of new Gaussians, e^-0.8.
     expect(result.cloud.logScales[180]).toBeGreaterThan(1.2);
     const masks = editMasks(views.map((view) => view.before), views.map((view) => view.after))!;

@@ -14,6 +14,7 @@ import { fit } from './fit';
 import type { FitView } from './fit';
 import { Gaussians, joinClouds, selectCloud } from './gaussians';
 import { sceneExtent } from './initialise';
+import { bestCheckpoint, leftOut, meanOf } from './leave-one-out';
 import type { RowScales } from './optimizer';
 import { rasterize, renderImage } from './rasterize';
 import { ssimWeight } from './recipe';
@@ -83,13 +84,19 @@ const appearance: FitRecipe = {
 /** Everything may move: new Gaussians, which lie on their surface already, less than those of a fit from nothing, old ones hardly. */
 const geometry: FitRecipe = {
   ...appearance,
-  iterations: 800,
-  rates: { means: 4.8e-5, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 0.01, shRest: 0 },
-  decay: { sh0: 0.2, means: 0.1 },
+  iterations: 1200,
+  rates: { means: 8e-5, quats: 1e-3, logScales: 5e-3, opacityLogits: 0.05, sh0: 0.01, shRest: 0 },
+  decay: { sh0: 0.05, means: 0.1 },
   sizes: { largest: 0.1, shrink: 0.4 },
   twoScales: true,
 };
 const oldRates = { means: 0.33, quats: 0.2, logScales: 0.2, opacityLogits: 0.2, sh0: 1 } as const;
+
+/**
+ * Standard errors by which a longer fit must look worse to be given up. Colours alone soon follow only what the views disagree in; new
+ * Gaussians settle until the rates are down, which the middle of a schedule does not show.
+ */
+const doubt: Record<RefitPreset, number> = { appearance: 0, geometry: 2 };
 
 interface Start {
   cloud: GaussianCloud;
@@ -131,16 +138,14 @@ export async function* refit(
     done += recipe.iterations;
     curves.push(curve);
   }
-  const leaveOneOut = (curves[0] ?? []).map((_, k) => ({
-    iteration: Math.min(recipe.iterations, k * checkEvery),
-    psnr: curves.reduce((sum, curve) => sum + curve[k], 0) / curves.length,
-  }));
-  const best = leaveOneOut.reduce((a, b) => (b.psnr > a.psnr ? b : a), { iteration: recipe.iterations, psnr: -Infinity });
+  const checkpoints = (curves[0] ?? []).map((_, k) => Math.min(recipe.iterations, k * checkEvery));
+  const leaveOneOut = checkpoints.map((iteration, k) => ({ iteration, psnr: meanOf(curves.map((curve) => curve[k])) }));
+  const iterations = curves.length > 0 ? checkpoints[bestCheckpoint(curves, doubt[preset])] : recipe.iterations;
 
   using gaussians = Gaussians.fromCloud(device, all.cloud);
-  if (best.iteration > 0) {
+  if (iterations > 0) {
     // Its rates fall to their end too: a longer schedule cut off would stop where steps are still large.
-    const chosen = { ...recipe, iterations: best.iteration };
+    const chosen = { ...recipe, iterations };
     for await (const { iteration } of fit(gaussians, all.targets, chosen, { ...options, extent, rowScales: all.rowScales, reportEvery: checkEvery })) {
       yield { step: done + iteration, steps };
     }
@@ -149,7 +154,7 @@ export async function* refit(
   return {
     cloud: await gaussians.toCloud(),
     preset,
-    iterations: best.iteration,
+    iterations,
     leaveOneOut,
     fitPsnr: figures.map(({ psnr: value }) => value),
     editedShare: all.editedShare,
@@ -165,13 +170,6 @@ function checkView({ before, after, camera: { width, height }, depth }: RefitVie
   if (depth && depth.length !== width * height) throw new ShapeError(`refit: the depth of view ${v} has ${depth.length} pixels, the view is ${width}x${height}`);
 }
 
-/** Views to leave out, spread evenly over those that show the edit. */
-function leftOut(shows: readonly boolean[], folds: number): number[] {
-  const views = shows.map((_, v) => v).filter((v) => shows[v]);
-  const count = views.length < 3 ? 0 : Math.min(folds, views.length);
-  return Array.from({ length: count }, (_, k) => views[Math.floor(((k + 0.5) * views.length) / count)]);
-}
-
 /** PSNR of a rendered view and the edited one, whose own tint no fit of the others can know. */
 function compare(rendered: Image, edited: Image): number {
   return psnr(rendered, removeTint(edited, tintsOf(edited, rendered)));
@@ -183,8 +181,9 @@ async function prepare(device: Device, source: GaussianCloud, views: readonly Re
   const cameras = views.map(({ camera }) => camera);
   const renders = await rendersOf(device, source, cameras);
   const lifted = masks ? await liftMasks(gaussians, cameras, masks) : new Float32Array(source.count).fill(1);
+  const weights = masks && preset === 'geometry' ? viewWeights(masks) : [];
   const targetsOf = (pictures: readonly Image[]): FitView[] =>
-    cameras.map((camera, v) => ({ camera, image: masks ? composite(pictures[v], renders[v], masks[v]) : pictures[v] }));
+    cameras.map((camera, v) => ({ camera, weight: weights[v], image: masks ? composite(pictures[v], renders[v], masks[v]) : pictures[v] }));
   const after = views.map((view) => view.after);
   const shows = masks ? masks.map((mask) => mask.some((x) => x > 0)) : views.map(() => true);
   const edited = lifted.map((share) => (share >= belongs ? 1 : 0));
@@ -206,6 +205,16 @@ async function prepare(device: Device, source: GaussianCloud, views: readonly Re
     ]),
   );
   return { cloud, targets: targetsOf(after), shows, rowScales, editedShare, seeds: seeds.count };
+}
+
+/** Share of its pixels below which a view of an edit weighs no more: it shows next to nothing of it. */
+const leastArea = 0.005;
+
+/** Between counting pixels, where the views from nearest by outdo all others, and counting views: the root of how much smaller the edit is. */
+function viewWeights(masks: readonly Float32Array[]): number[] {
+  const areas = masks.map((mask) => Math.max(leastArea, meanOf(mask)));
+  const largest = Math.max(...areas);
+  return areas.map((area) => Math.sqrt(largest / area));
 }
 
 async function editedSurfaces(gaussians: Gaussians, views: readonly RefitView[], masks: Float32Array[] | undefined): Promise<EditedSurface[]> {

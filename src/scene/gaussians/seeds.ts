@@ -3,7 +3,7 @@ import { cameraCentre, project, unproject } from '../cameras';
 import type { Camera } from '../cameras';
 import type { Image } from '../image';
 import { quaternionOf } from '../quaternion';
-import { add, cross, dot, scale, sub, symmetricEigen3, unit } from '../vec3';
+import { add, cross, dot, median, scale, sub, symmetricEigen3, unit } from '../vec3';
 import type { Vec3 } from '../vec3';
 import { createCloud, SH_Y0 } from './cloud';
 import type { GaussianCloud } from './cloud';
@@ -12,7 +12,8 @@ import { spread } from './edit-mask';
 /** Depths closer than this share are one surface: what was put there needs no seed, and what stands there is not in front of it. */
 const sameSurface = 0.01;
 const inFront = 0.03;
-const seedOpacity = 0.9;
+/** The fit makes them as opaque as they must be: opaque ones at once hide their neighbours from it. */
+const seedOpacity = 0.3;
 /** Standard deviation of a seed over the width of its pixel on the surface, along it and across it. */
 const seedWidth = 0.75;
 const seedThickness = 0.3;
@@ -20,6 +21,8 @@ const seedThickness = 0.3;
 const mostStretch = 3;
 /** Seeds of other views keep this share of a pixel's width away. */
 const spacing = 1 / 3;
+/** Seeds are as wide as that share of a pixel of the middle one of the views at least: smaller ones hide their neighbours in most others. */
+const leastPixel = 0.8;
 /** A pixel at the edge of an edit mixes in what lies behind: it seeds where no inner pixel up to so many times coarser does. */
 const edgeCoarser = 4;
 /** Pixels around one that its normal is taken from; a steeper step in depth, as tangent, is another surface. */
@@ -59,7 +62,7 @@ interface Sample {
  * the finest is taken first, and a pixel of a coarser one seeds only where nothing finer lies in its cell.
  */
 export function seedCloud(views: readonly EditedSurface[], shDegree: number): GaussianCloud {
-  const samples = views.flatMap(samplesOf).sort((a, b) => a.footprint - b.footprint);
+  const samples = samplesOfAll(views).sort((a, b) => a.footprint - b.footprint);
   const taken = new Set<string>();
   const levelOf = (width: number): number => Math.round(2 * Math.log2(spacing * width));
   const cellOf = (mean: Vec3, level: number): string => [level, ...mean.map((x) => Math.round(x / 2 ** (level / 2)))].join(',');
@@ -83,6 +86,20 @@ export function seedCloud(views: readonly EditedSurface[], shDegree: number): Ga
     colour.forEach((value, k) => (cloud.sh0[3 * i + k] = (value - 0.5) / SH_Y0));
   });
   return cloud;
+}
+
+/**
+ * The samples of all views. A splat is drawn at least about a pixel wide, so that the many small ones of a view from nearer by would grow
+ * over their surroundings in the other views.
+ */
+function samplesOfAll(views: readonly EditedSurface[]): Sample[] {
+  const samples = views.map(samplesOf).filter((list) => list.length > 0);
+  if (samples.length === 0) return [];
+  const least = leastPixel * median(samples.map((list) => median(list.map(({ size }) => size))));
+  return samples.flat().map((sample) => {
+    const factor = Math.max(1, least / sample.size);
+    return { ...sample, size: factor * sample.size, footprint: factor * sample.footprint };
+  });
 }
 
 function samplesOf(view: EditedSurface): Sample[] {
