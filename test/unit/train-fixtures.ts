@@ -39,11 +39,17 @@ export function useTinyPolicy(): void {
     // The network keeps the rotary tables of a geometry it has seen.
     disposeBatches((await rolled(settingsFor())).batches);
   });
+  let live: number;
   beforeEach(() => {
+    live = device.memory().liveTensors;
     device.matmulPrecision = 'f32';
     lora = createLora(device, policy.model.weights.registered(), { rank: 4, seed: 3 }).train();
   });
-  afterEach(() => lora.dispose());
+  afterEach(() => {
+    lora.dispose();
+    // What a test forgot would be collected in the middle of another one that counts.
+    expect(device.memory().liveTensors).toBe(live);
+  });
   afterAll(() => {
     disposeCondition(condition);
     policy.editor.dispose();

@@ -182,6 +182,7 @@ describe('the guarded ratio', () => {
     const squared = shift.reduce((total, value) => total + (value * fromVelocity) ** 2, 0) / dims;
     const average = async (of: Tensor): Promise<{ mean: number; error: number }> => {
       const values = await of.toFloat32();
+      of.dispose();
       const centre = values.reduce((total, value) => total + value, 0) / draws;
       return { mean: centre, error: Math.sqrt(values.reduce((total, value) => total + (value - centre) ** 2, 0) / draws / draws) };
     };
@@ -191,6 +192,7 @@ describe('the guarded ratio', () => {
     expect(Math.abs(guarded.mean)).toBeLessThan(4 * guarded.error);
     expect(Math.abs(plain.mean + squared / (2 * old.std ** 2))).toBeLessThan(4 * plain.error);
     expect(-plain.mean).toBeGreaterThan(8 * plain.error);
+    for (const { next, mean: centre, logProb } of [old, now]) for (const tensor of [next, centre, logProb]) tensor?.dispose();
     for (const tensor of [x, velocity, noise, moved]) tensor.dispose();
   });
 });
