@@ -6,6 +6,7 @@ import { addScalar, randn, scale, sdeCoefficients, sdeReplay, sdeStep } from '..
 import type { SdeKind } from '../../src/tensor/ops';
 import { record } from '../../src/tensor/tape';
 import type { Tensor } from '../../src/tensor/tensor';
+import { collectLeftovers } from '../leftovers';
 import { normals, relative } from './flux-fixtures';
 
 const device = Device.open('cpu');
@@ -96,6 +97,7 @@ describe('sampler', () => {
     const start = device.tensor(normals(24, 3), [2, 12]);
     const kind = (step: number): SdeKind => (step === 1 || step === 2 ? 'flow_sde' : 'ode');
     const onStep = ({ step, options, logProb }: SampledStep): void => void seen.push({ step, kind: options.kind, logProb: logProb !== null });
+    await collectLeftovers();
     const before = device.memory().liveTensors;
     const end = await sample(start, (x) => scale(x, 0.5), { sigmas, kind, noiseLevel: 0.8, noise: noiseOf(4), onStep });
     expect(seen).toEqual(Array.from({ length: 12 }, (_, step) => ({ step, kind: kind(step), logProb: step === 1 || step === 2 })));
@@ -115,6 +117,7 @@ describe('sampler', () => {
 
   test('an abort ends it and frees everything', async () => {
     const start = device.tensor(normals(24, 6), [2, 12]);
+    await collectLeftovers();
     const before = device.memory().liveTensors;
     for (const at of [0, 3]) {
       const controller = new AbortController();

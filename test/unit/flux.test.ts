@@ -11,6 +11,7 @@ import { scope } from '../../src/tensor/scope';
 import { record } from '../../src/tensor/tape';
 import type { Tensor } from '../../src/tensor/tensor';
 import { Weights } from '../../src/tensor/weights';
+import { collectLeftovers } from '../leftovers';
 import { hostInputs, MemoryWeights, normals, referenceOutput, relative, smallConfig, smallModel, toBfl, upload } from './flux-fixtures';
 
 const device = Device.open('cpu');
@@ -105,6 +106,7 @@ describe('forward', () => {
     const inputs = upload(device, hostInputs(2, 12));
     model.forward(inputs).dispose();
     await device.sync();
+    await collectLeftovers();
     const { liveTensors, usedBytes } = device.memory();
     for (let i = 0; i < 3; i++) model.forward(inputs).dispose();
     await device.sync();

@@ -8,6 +8,7 @@ import { loadLora } from '../../src/models/lora-file';
 import { Device } from '../../src/tensor/device';
 import { SafetensorsWeights, writeSafetensors } from '../../src/tensor/safetensors';
 import { record } from '../../src/tensor/tape';
+import { collectLeftovers } from '../leftovers';
 import { hostInputs, MemoryWeights, normals, relative, smallModel, upload } from './flux-fixtures';
 import type { HostParameter } from './flux-fixtures';
 
@@ -176,6 +177,7 @@ describe('files', () => {
   });
 
   test('wrong shapes and half pairs are named, and nothing stays attached', async () => {
+    await collectLeftovers();
     const before = { output: await output(), live: device.memory().liveTensors };
     const half = new Map([...splitUpdates()].filter(([name]) => !name.includes('to_k.lora_B')));
     await expect(loadLora(new MemoryWeights(device, half), modules)).rejects.toThrow(/to_k' has no B/);

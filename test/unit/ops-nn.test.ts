@@ -5,6 +5,7 @@ import * as ops from '../../src/tensor/ops/nn';
 import { scope } from '../../src/tensor/scope';
 import { record } from '../../src/tensor/tape';
 import type { Tensor } from '../../src/tensor/tensor';
+import { collectLeftovers } from '../leftovers';
 
 type Numbers = number[];
 type Forward = (inputs: Numbers[]) => Numbers;
@@ -63,6 +64,7 @@ async function checkGradients(shapes: number[][], wrapper: (tensors: Tensor[]) =
   const tensors = inputs.map((values, i) => device.tensor(Float32Array.from(values), shapes[i]));
   expect(relativeError(await wrapper(tensors).toFloat32(), expected)).toBeLessThan(VALUE_TOLERANCE);
 
+  await collectLeftovers();
   // All at once, then each alone: what is not needed must not be missed.
   const subsets = [tensors.map((_, i) => i), ...tensors.map((_, i) => [i])];
   for (const subset of subsets) {

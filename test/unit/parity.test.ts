@@ -8,6 +8,7 @@ import { compare, Comparison, HostTensors, readCase, readHostTensors } from '../
 import { AbortError, ConfigError, ShapeError, WeightsError } from '../../src/binding/errors';
 import { Device } from '../../src/tensor/device';
 import { writeSafetensors } from '../../src/tensor/safetensors';
+import { collectLeftovers } from '../leftovers';
 
 const golden = path.resolve(__dirname, '../golden');
 const device = Device.open('cpu');
@@ -40,6 +41,7 @@ describe('reference cases', () => {
     const dirs = ['flow-schedule', 'flow-sde', 'pose-error', 'gaussian-splat'].map((name) => path.join(golden, name));
     await run(dirs);
     await device.sync();
+    await collectLeftovers();
     const { liveTensors } = device.memory();
     await run(dirs);
     await device.sync();

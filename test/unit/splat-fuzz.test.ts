@@ -1,10 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { SceneError } from '../../src/binding/errors';
 import { decodePly, decodeSplat, decodeSplats, decodeSpz, encodePly, encodeSplat, encodeSpz } from '../../src/scene/gaussians/formats';
 import type { DecodedSplats } from '../../src/scene/gaussians/formats';
+import { collectGarbage } from '../leftovers';
 import { compressedPly, randomCloud, randomOf, spz4 } from './splat-fixtures';
 
 const cases = 10_000;
@@ -93,8 +92,6 @@ function check(decode: () => DecodedSplats): boolean {
   return true;
 }
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
 const held = (): number => {
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
@@ -111,7 +108,7 @@ test.each<[string, Buffer, number, (file: Buffer) => DecodedSplats]>([
 ])(`%s: ${cases} mutated files give a cloud or a SceneError`, async (_name, source, headerBytes, decode) => {
   expect(check(() => decode(source))).toBe(true);
   const random = randomOf(2026);
-  collect();
+  collectGarbage();
   const before = held();
   let read = 0;
   let most = 0;
@@ -126,7 +123,7 @@ test.each<[string, Buffer, number, (file: Buffer) => DecodedSplats]>([
   expect(most).toBeLessThan(peakBytes);
   // zlib lets go of its contexts in a later turn of the event loop, after a collection.
   for (let turn = 0; turn < 3; turn++) {
-    collect();
+    collectGarbage();
     await setImmediate();
   }
   expect(held() - before).toBeLessThan(growthBytes);

@@ -13,6 +13,7 @@ import { record } from '../../src/tensor/tape';
 import type { Shape, Tensor } from '../../src/tensor/tensor';
 import { Weights } from '../../src/tensor/weights';
 import { numbers } from '../gradients';
+import { collectLeftovers } from '../leftovers';
 import { smallVggt as small } from './vggt-fixtures';
 import { VggtReference } from './vggt-reference';
 
@@ -173,6 +174,7 @@ describe('the network', () => {
   });
 
   it('leaves no tensor behind', async () => {
+    await collectLeftovers();
     const before = device.memory().liveTensors;
     const model = network(small);
     const input = images([2, 3, 16, 24], 2);
