@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { describeUnless } from './describe-unless';
 
 /** Folder of the real scenes: RL3DEDIT_TEST_SCENES, else ../shared/scenes. */
 export const scenesRoot = process.env.RL3DEDIT_TEST_SCENES ?? resolve(__dirname, '../../shared/scenes');
@@ -14,9 +15,8 @@ export function realScene(name: string): string | undefined {
   return existsSync(join(path, 'transforms.json')) ? path : undefined;
 }
 
-/** `describe`, or `describe.skip` with the reason in its title when the scene is absent. */
+/** A block about a real scene. */
 export function describeWithScene(name: string, body: (path: string) => void): void {
   const path = realScene(name);
-  if (path) describe(`scene ${name}`, () => body(path));
-  else describe.skip(`scene ${name} (absent: set RL3DEDIT_TEST_SCENES to the folder that holds it)`, () => body(''));
+  describeUnless(path ? undefined : 'absent; set RL3DEDIT_TEST_SCENES to the folder that holds it', `scene ${name}`, () => body(path ?? ''));
 }

@@ -75,6 +75,13 @@ export function solveSymmetric3(matrix: ArrayLike<number>, b: Vec3): Vec3 {
   return vectors.reduce((x: Vec3, v, i) => add(x, scale(v, dot(v, b) / values[i])), [0, 0, 0]);
 }
 
+/** Mean of a non-empty list. */
+export function mean(values: readonly number[] | Float32Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+}
+
 /** Median of a non-empty list (mean of the middle two for an even count). */
 export function median(values: readonly number[]): number {
   const s = [...values].sort((a, b) => a - b);

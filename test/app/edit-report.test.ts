@@ -21,6 +21,7 @@ import { Gaussians } from '../../src/scene/gaussians/gaussians';
 import { renderImage } from '../../src/scene/gaussians/rasterize';
 import { Device } from '../../src/tensor/device';
 import { canvasPng, chromiumMissing, launchBrowser, openPage, viewerReady } from '../browser';
+import { describeUnless } from '../describe-unless';
 import { temporaryFolder } from '../scene-fixtures';
 import { randomCloud } from '../splat-fixtures';
 import { writeRandomTinyModel } from './tiny-model';
@@ -89,7 +90,7 @@ describe('the report of an edit', () => {
     expect(device.memory().liveTensors).toBe(baseline);
   });
 
-  (chromiumMissing === undefined ? describe : describe.skip)('in Chromium', () => {
+  describeUnless(chromiumMissing, 'in Chromium', () => {
     let browser: Browser;
     beforeAll(async () => {
       browser = await launchBrowser();

@@ -15,11 +15,9 @@ import type { Camera } from '../../src/scene';
 import type { GaussianCloud } from '../../src/scene/gaussians/cloud';
 import { writeSplats } from '../../src/scene/gaussians/formats';
 import { canvasPng, chromiumMissing, launchBrowser, openPage, viewerReady } from '../browser';
+import { describeUnless } from '../describe-unless';
 import { encodeTestPly, randomCloud, testCameras } from '../splat-fixtures';
 import { psnr, renderReference } from '../splat-reference';
-
-const described = chromiumMissing === undefined ? describe : describe.skip;
-if (chromiumMissing !== undefined) console.warn(`report page: skipped, ${chromiumMissing}`);
 
 const before = randomCloud(1, 300);
 const after = randomCloud(2, 300);
@@ -114,7 +112,7 @@ it('thins a scene to the Gaussians that cover most', () => {
   expect(thinned(before, 300)).toBe(before);
 });
 
-described('in Chromium', () => {
+describeUnless(chromiumMissing, 'in Chromium', () => {
   let folder: string;
   let browser: Browser;
   beforeAll(async () => {

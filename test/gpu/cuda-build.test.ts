@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { BuildInfo } from '../../src/binding/types';
+import { describeUnless } from '../describe-unless';
 
 interface Outcome {
   info: BuildInfo;
@@ -18,8 +19,7 @@ const cpuBinary = join(root, 'build/Release/rl3dedit.node');
 const cudaBinary = process.env.RL3DEDIT_CUDA_BINDING ?? join(root, 'build-cuda/Release/rl3dedit.node');
 const main = join(root, 'dist/cli/main.js');
 
-const missing = [cpuBinary, cudaBinary].filter((path) => !existsSync(path));
-const withBoth = missing.length === 0 ? describe : describe.skip;
+const missing = [cpuBinary, cudaBinary].find((path) => !existsSync(path));
 
 function outcomeOf(binary: string): Outcome {
   const text = execFileSync(process.execPath, [join(__dirname, 'op-results.cjs'), binary],
@@ -34,9 +34,9 @@ function difference(a: (number | null)[], b: (number | null)[]): number {
   return Math.max(0, ...a.map((value, i) => Math.abs(value! - b[i]!))) / peak;
 }
 
-withBoth(`the CPU and the CUDA build${missing.length === 0 ? '' : ` (skipped: no ${missing.join(', no ')})`}`, () => {
-  const cpu = missing.length === 0 ? outcomeOf(cpuBinary) : ({} as Outcome);
-  const cuda = missing.length === 0 ? outcomeOf(cudaBinary) : ({} as Outcome);
+describeUnless(missing === undefined ? undefined : `no ${missing}`, 'the CPU and the CUDA build', () => {
+  const cpu = missing === undefined ? outcomeOf(cpuBinary) : ({} as Outcome);
+  const cuda = missing === undefined ? outcomeOf(cudaBinary) : ({} as Outcome);
 
   test('say of themselves the same, CUDA apart', () => {
     const common = ({ compiler, napiVersion, cpuFeatures, threads }: BuildInfo) => ({ compiler, napiVersion,

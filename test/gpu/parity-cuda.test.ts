@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parity } from '../../src/app/parity';
 import { loadBinding } from '../../src/binding/load';
+import { describeUnless } from '../describe-unless';
 
 const golden = resolve(__dirname, '../golden');
 const cases = readdirSync(golden)
@@ -9,17 +10,14 @@ const cases = readdirSync(golden)
   .filter((dir) => existsSync(join(dir, 'case.json')))
   .sort();
 
-/** Why nothing can run on CUDA here; empty when it can. */
-function missing(): string {
+/** Why nothing can run on CUDA here. */
+function missing(): string | undefined {
   const info = loadBinding().binding.buildInfo();
   if (!info.cuda) return 'the add-on in use has no CUDA code (npm run build:cuda)';
-  return info.cudaUnavailable ?? '';
+  return info.cudaUnavailable || undefined;
 }
 
-const reason = missing();
-const onCuda = reason === '' ? describe : describe.skip;
-
-onCuda(`golden cases on CUDA${reason === '' ? '' : ` (skipped: ${reason})`}`, () => {
+describeUnless(missing(), 'golden cases on CUDA', () => {
   test.each(['f32', 'bf16'] as const)('%s', async (dtype) => {
     const stream = parity(cases, { device: 'cuda', dtype, signal: new AbortController().signal });
     let step = await stream.next();

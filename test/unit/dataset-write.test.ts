@@ -7,6 +7,7 @@ import {
 } from '../../src/scene';
 import { parseCamerasBin, parseImagesBin, parsePointsBin } from '../../src/scene/datasets/colmap-binary';
 import { parseCamerasText, parseImagesText, parsePointsText } from '../../src/scene/datasets/colmap-text';
+import { describeUnless } from '../describe-unless';
 import { rigid, rotationAbout } from '../rigid';
 import { temporaryFolder } from '../scene-fixtures';
 
@@ -143,10 +144,8 @@ function colmapVersion(): string | undefined {
     return undefined;
   }
 }
-const version = colmapVersion();
-const reason = version === undefined ? ' (skipped: the program `colmap` is not installed)' : '';
 
-(version === undefined ? describe.skip : describe)(`COLMAP's own converter${reason}`, () => {
+describeUnless(colmapVersion() === undefined ? 'the program `colmap` is not installed' : undefined, 'COLMAP\'s own converter', () => {
   const convert = (from: string, to: string, type: 'BIN' | 'TXT'): void => {
     mkdirSync(to);
     execFileSync('colmap', ['model_converter', '--input_path', from, '--output_path', to, '--output_type', type], {

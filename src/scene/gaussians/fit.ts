@@ -25,7 +25,7 @@ export interface FitView {
   camera: Camera;
   /** [H, W] 1 where the picture counts, 0 where it does not; default everywhere. */
   mask?: Float32Array;
-  /** Of its loss beside the other views'; default 1. */
+  /** Factor on its loss beside those of the other views; default 1. */
   weight?: number;
 }
 
@@ -86,7 +86,7 @@ export async function* fit(gaussians: Gaussians, views: readonly FitView[], reci
           const image = fine ? halved(rendering.image) : rendering.image;
           const { terms, gradient } = photometricLoss(image, targets[v].image, targets[v].mask, recipe.ssimWeight);
           reports.push(unscoped(() => affine(terms, 1, 0)));
-          scaleInPlace(gradient, views[v].weight ?? 1);
+          if (views[v].weight !== undefined) scaleInPlace(gradient, views[v].weight);
           const d = rendering.backward({ image: fine ? halvedBackward(gradient) : gradient });
           regularise(gaussians.parameters, d.parameters, recipe, anchor);
           optimizer.step(gaussians.parameters, d.parameters, rates);

@@ -1,4 +1,5 @@
 /** How long to fit, found on edited views that the fit did not see. */
+import { mean } from '../vec3';
 
 /** Views to leave out, spread evenly over those that show the edit. */
 export function leftOut(shows: readonly boolean[], folds: number): number[] {
@@ -12,18 +13,12 @@ export function leftOut(shows: readonly boolean[], folds: number): number[] {
  * many standard errors of their difference. With 0 that is the highest itself.
  */
 export function bestCheckpoint(curves: readonly (readonly number[])[], standardErrors: number): number {
-  const means = curves[0].map((_, k) => meanOf(curves.map((curve) => curve[k])));
+  const means = curves[0].map((_, k) => mean(curves.map((curve) => curve[k])));
   const highest = means.indexOf(Math.max(...means));
   const isAsGood = (k: number): boolean => {
     const worse = curves.map((curve) => curve[highest] - curve[k]);
-    const variance = meanOf(worse.map((x) => (x - meanOf(worse)) ** 2)) / Math.max(1, worse.length - 1);
-    return meanOf(worse) <= standardErrors * Math.sqrt(variance);
+    const variance = mean(worse.map((x) => (x - mean(worse)) ** 2)) / Math.max(1, worse.length - 1);
+    return mean(worse) <= standardErrors * Math.sqrt(variance);
   };
   return means.reduce((last, _, k) => (k > last && isAsGood(k) ? k : last), highest);
-}
-
-export function meanOf(values: readonly number[] | Float32Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum / values.length;
 }

@@ -6,6 +6,7 @@
 import { ShapeError } from '../../binding/errors';
 import type { Camera } from '../cameras';
 import type { Image } from '../image';
+import { mean } from '../vec3';
 import type { GaussianCloud } from './cloud';
 import { colourMap, mapColours, removeTint, tintsOf, withoutTint } from './colour-map';
 import { editMasks, liftMasks } from './edit-mask';
@@ -14,7 +15,7 @@ import { fit } from './fit';
 import type { FitView } from './fit';
 import { Gaussians, joinClouds, selectCloud } from './gaussians';
 import { sceneExtent } from './initialise';
-import { bestCheckpoint, leftOut, meanOf } from './leave-one-out';
+import { bestCheckpoint, leftOut } from './leave-one-out';
 import type { RowScales } from './optimizer';
 import { rasterize, renderImage } from './rasterize';
 import { ssimWeight } from './recipe';
@@ -96,7 +97,7 @@ const oldRates = { means: 0.33, quats: 0.2, logScales: 0.2, opacityLogits: 0.2, 
  * Standard errors by which a longer fit must look worse to be given up. Colours alone soon follow only what the views disagree in; new
  * Gaussians settle until the rates are down, which the middle of a schedule does not show.
  */
-const doubt: Record<RefitPreset, number> = { appearance: 0, geometry: 2 };
+const standardErrors: Record<RefitPreset, number> = { appearance: 0, geometry: 2 };
 
 interface Start {
   cloud: GaussianCloud;
@@ -139,8 +140,8 @@ export async function* refit(
     curves.push(curve);
   }
   const checkpoints = (curves[0] ?? []).map((_, k) => Math.min(recipe.iterations, k * checkEvery));
-  const leaveOneOut = checkpoints.map((iteration, k) => ({ iteration, psnr: meanOf(curves.map((curve) => curve[k])) }));
-  const iterations = curves.length > 0 ? checkpoints[bestCheckpoint(curves, doubt[preset])] : recipe.iterations;
+  const leaveOneOut = checkpoints.map((iteration, k) => ({ iteration, psnr: mean(curves.map((curve) => curve[k])) }));
+  const iterations = curves.length > 0 ? checkpoints[bestCheckpoint(curves, standardErrors[preset])] : recipe.iterations;
 
   using gaussians = Gaussians.fromCloud(device, all.cloud);
   if (iterations > 0) {
@@ -210,9 +211,9 @@ async function prepare(device: Device, source: GaussianCloud, views: readonly Re
 /** Share of its pixels below which a view of an edit weighs no more: it shows next to nothing of it. */
 const leastArea = 0.005;
 
-/** Between counting pixels, where the views from nearest by outdo all others, and counting views: the root of how much smaller the edit is. */
+/** Views from near by would outdo the others by their pixels alone: the weight is the root of how much smaller the edit is. */
 function viewWeights(masks: readonly Float32Array[]): number[] {
-  const areas = masks.map((mask) => Math.max(leastArea, meanOf(mask)));
+  const areas = masks.map((mask) => Math.max(leastArea, mean(mask)));
   const largest = Math.max(...areas);
   return areas.map((area) => Math.sqrt(largest / area));
 }

@@ -21,7 +21,7 @@ const seedThickness = 0.3;
 const mostStretch = 3;
 /** Seeds of other views keep this share of a pixel's width away. */
 const spacing = 1 / 3;
-/** Seeds are as wide as that share of a pixel of the middle one of the views at least: smaller ones hide their neighbours in most others. */
+/** Seeds are at least as wide as this share of a pixel of the view that is median by distance: smaller ones hide their neighbours in most others. */
 const leastPixel = 0.8;
 /** A pixel at the edge of an edit mixes in what lies behind: it seeds where no inner pixel up to so many times coarser does. */
 const edgeCoarser = 4;
